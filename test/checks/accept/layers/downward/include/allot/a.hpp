@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+//
+// a: a fixture of the checks.
+#pragma once
+
+#include "allot/allot.h"
+#include <new>

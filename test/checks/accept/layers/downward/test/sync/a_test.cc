@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+//
+// a_test: a fixture of the checks.
+
+#include "slab/slab.hpp"

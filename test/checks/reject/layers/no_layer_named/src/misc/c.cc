@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+//
+// c: a fixture of the checks.
+
+int c;

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+//
+// a: a fixture of the checks.
+
+#include "allot/allot.h"

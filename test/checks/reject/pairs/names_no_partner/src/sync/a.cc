@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+//
+// a: a fixture of the checks.
+
+// (1) release: pairs with the other one.
+void f() { x.store(1, std::memory_order_release); }

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+//
+// a: a fixture of the checks.
+
+int f() {
+    return x.load(std::memory_order_acquire);
+}

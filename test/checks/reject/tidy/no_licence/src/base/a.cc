@@ -1,0 +1,2 @@
+// a: a file without a licence line in it.
+int a;

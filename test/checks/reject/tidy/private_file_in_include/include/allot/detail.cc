@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+//
+// detail: a fixture of the checks.
+
+int a;

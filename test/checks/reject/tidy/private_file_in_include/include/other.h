@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+//
+// other: a fixture of the checks.
+#pragma once
+
+int b;
