@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+//
+// os: system calls behind the names of os.hpp.
+//
+// Idea.        Raw system calls where libc has none; no caching but for membarrier's registration.
+// Concurrency. any thread.
+#include "platform/os.hpp"
+
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <ctime>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace allot::platform {
+
+namespace {
+
+constexpr int unknown = 0;
+constexpr int usable = 1;
+constexpr int unusable = 2;
+// Relaxed: registering twice is harmless, and the answer is the same for all threads.
+std::atomic<int> membarrier_state{unknown};
+
+int register_membarrier() noexcept {
+#if ALLOT_TSAN
+    // TSan does not see membarrier; the fallback of ordered stores is what it can check.
+    return unusable;
+#else
+    const long supported = ::syscall(__NR_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+    if (supported < 0 || (supported & MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
+        return unusable;
+    return ::syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 ? usable : unusable;
+#endif
+}
+
+} // namespace
+
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept {
+    errno_guard keep;
+    timespec limit{static_cast<time_t>(timeout_ns / 1'000'000'000), static_cast<long>(timeout_ns % 1'000'000'000)};
+    ::syscall(__NR_futex, &word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == 0 ? nullptr : &limit, nullptr, 0);
+}
+
+void futex_wake(std::atomic<std::uint32_t>& word, int count) noexcept {
+    errno_guard keep;
+    ::syscall(__NR_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+}
+
+bool membarrier_ready() noexcept {
+    int state = membarrier_state.load(std::memory_order_relaxed); // relaxed: see membarrier_state
+    if (state == unknown) [[unlikely]] {
+        errno_guard keep;
+        state = register_membarrier();
+        membarrier_state.store(state, std::memory_order_relaxed); // relaxed: see membarrier_state
+    }
+    return state == usable;
+}
+
+void membarrier_all() noexcept {
+    errno_guard keep;
+    ::syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+std::uint64_t now_ns() noexcept {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void yield() noexcept { ::sched_yield(); }
+
+int thread_id() noexcept { return static_cast<int>(::syscall(__NR_gettid)); }
+
+} // namespace allot::platform
