@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+//
+// executor: the queues, the run lock and the worker thread.
+//
+// Idea.        See executor.hpp. The worker sleeps on one word; a producer tests it after its push.
+// Concurrency. see executor.hpp.
+// Lock order.  executor.
+#include "sync/executor.hpp"
+
+#include "sync/thread_slot.hpp"
+
+#include <pthread.h>
+
+namespace allot::sync {
+
+namespace {
+
+constexpr auto stage_count = static_cast<std::size_t>(stage::count);
+constinit work_queue queues[stage_count] = {};
+constinit spinlock run_lock{lock_rank::executor};
+
+std::atomic<std::uint32_t> sleeping{0};
+// Relaxed accesses throughout: hints, each checked again by an exchange.
+std::atomic<bool> allowed{true};
+std::atomic<bool> running{false};
+std::atomic<std::uint64_t> timer_at_ns{0};
+std::atomic<void (*)() noexcept> timer_function{nullptr};
+
+void run_after_grace_period(work* batch) noexcept {
+    synchronize_rcu();
+    while (batch != nullptr) {
+        work* const following = batch->next;
+        const auto function = batch->run;
+        // (3) acq_rel: pairs with work_queue.hpp(1). After it the item may be queued again, or freed.
+        batch->pending.exchange(0, std::memory_order_acq_rel);
+        function(*batch);
+        batch = following;
+    }
+}
+
+std::size_t run_one_round() noexcept {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < stage_count; ++i) {
+        if (i != static_cast<std::size_t>(stage::rcu)) {
+            count += queues[i].run_batch();
+        } else if (work* batch = queues[i].take_all()) {
+            run_after_grace_period(batch);
+            ++count;
+        }
+    }
+    return count;
+}
+
+bool timer_is_due() noexcept {
+    const std::uint64_t at = timer_at_ns.load(std::memory_order_relaxed); // relaxed: hint
+    return at != 0 && platform::now_ns() >= at;
+}
+
+std::size_t run_locked() noexcept ALLOT_REQUIRES(run_lock) {
+    tls.flags |= in_executor;
+    std::size_t total = 0;
+    if (timer_is_due()) {
+        timer_at_ns.store(0, std::memory_order_relaxed); // relaxed: under the run lock
+        if (auto* function = timer_function.load(std::memory_order_relaxed)) // relaxed: constant once set
+            function();
+        ++total;
+    }
+    while (const std::size_t count = run_one_round())
+        total += count;
+    tls.flags &= ~in_executor;
+    return total;
+}
+
+std::uint64_t sleep_ns() noexcept {
+    const std::uint64_t at = timer_at_ns.load(std::memory_order_relaxed); // relaxed: a new timer wakes the worker
+    if (at == 0)
+        return 0;
+    const std::uint64_t now = platform::now_ns();
+    return at > now ? at - now : 1;
+}
+
+void* worker_main(void*) noexcept {
+    pthread_setname_np(pthread_self(), "allot-worker");
+    for (;;) {
+        run_pending();
+        // (1) seq_cst: pairs with (2): either this thread sees the push, or the producer sees it asleep.
+        sleeping.store(1, std::memory_order_seq_cst);
+        if (work_pending() || timer_is_due())
+            sleeping.store(0, std::memory_order_relaxed); // relaxed: only saves the producer a wake
+        else
+            platform::futex_wait(sleeping, 1, sleep_ns());
+    }
+    return nullptr;
+}
+
+void wake_worker() noexcept {
+    // (2) seq_cst: pairs with (1). Both the test and the exchange: an older store must not satisfy the test.
+    if (sleeping.load(std::memory_order_seq_cst) != 0 && sleeping.exchange(0, std::memory_order_seq_cst) != 0) // also (2)
+        platform::futex_wake(sleeping, 1);
+}
+
+} // namespace
+
+bool queue_work(stage where, work& item) noexcept {
+    const bool queued = queues[static_cast<std::size_t>(where)].push(item);
+    wake_worker();
+    return queued;
+}
+
+bool work_pending() noexcept {
+    for (const auto& queue : queues)
+        if (!queue.empty())
+            return true;
+    return false;
+}
+
+bool work_due() noexcept { return work_pending() || timer_is_due(); }
+bool worker_running() noexcept { return running.load(std::memory_order_relaxed); } // relaxed: hint
+
+std::size_t run_pending() noexcept {
+    if ((tls.flags & in_executor) != 0)
+        return 0;
+    busy_scope busy;
+    lock_guard hold(run_lock);
+    return run_locked();
+}
+
+std::size_t try_run_pending() noexcept {
+    if ((tls.flags & in_executor) != 0)
+        return 0;
+    busy_scope busy;
+    if (!run_lock.try_lock())
+        return 0;
+    const std::size_t count = run_locked();
+    run_lock.unlock();
+    return count;
+}
+
+void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept {
+    ALLOT_ASSERT((tls.flags & in_executor) == 0);
+    busy_scope busy;
+    lock_guard hold(run_lock);
+    tls.flags |= in_executor;
+    function(data);
+    tls.flags &= ~in_executor;
+}
+
+void allow_worker(bool allow) noexcept { allowed.store(allow, std::memory_order_relaxed); }   // relaxed: hint
+bool worker_allowed() noexcept { return allowed.load(std::memory_order_relaxed); }            // relaxed: hint
+
+void ensure_worker() noexcept {
+    if (!worker_allowed() || running.load(std::memory_order_relaxed) || // relaxed: the exchange decides
+        running.exchange(true, std::memory_order_relaxed))
+        return;
+    platform::errno_guard keep;
+    platform::signals_blocked blocked; // the thread inherits the mask
+    pthread_attr_t attributes;
+    pthread_t thread;
+    bool started = false;
+    if (pthread_attr_init(&attributes) == 0) {
+        constexpr std::size_t stack_bytes = 256 * 1024;
+        pthread_attr_setstacksize(&attributes, stack_bytes);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        started = pthread_create(&thread, &attributes, worker_main, nullptr) == 0;
+        pthread_attr_destroy(&attributes);
+    }
+    if (!started)
+        running.store(false, std::memory_order_relaxed); // relaxed: tried again at the next need
+}
+
+void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept {
+    if (timer_at_ns.load(std::memory_order_relaxed) != 0) // relaxed: a lost race sets it twice, to nearly the same
+        return;
+    timer_function.store(function, std::memory_order_relaxed); // relaxed: one function in practice
+    timer_at_ns.store(platform::now_ns() + delay_ns, std::memory_order_relaxed); // relaxed: the wake orders it
+    wake_worker();
+}
+
+void executor_before_fork() noexcept ALLOT_NO_TSA {
+    if ((tls.flags & in_executor) == 0)
+        run_lock.lock();
+}
+
+void executor_after_fork_parent() noexcept ALLOT_NO_TSA {
+    if ((tls.flags & in_executor) == 0)
+        run_lock.unlock();
+}
+
+void executor_after_fork_child() noexcept ALLOT_NO_TSA {
+    executor_after_fork_parent();
+    // The worker did not come along; the next need starts one. Relaxed: one thread.
+    running.store(false, std::memory_order_relaxed);
+    sleeping.store(0, std::memory_order_relaxed);
+}
+
+} // namespace allot::sync

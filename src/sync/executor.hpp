@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// executor: runs deferred work, one item at a time, on the library's thread or on whoever asks.
+//
+// Idea.        One queue a stage (grace period, create, offline, release, free), so that a stage waits only for earlier ones.
+//              Whoever holds the run lock runs everything that is queued: the worker thread, a caller of quiesce(), or a
+//              thread that polls. So a flush never depends on another thread's progress, a forked child needs no worker,
+//              and a program without threads runs the same code.
+// Invariants.  I1  Items run under the run lock, so two never run at once.
+//              I2  An item of stage `rcu` runs after a grace period that began after it was queued.
+// Concurrency. queue: any thread, Context any. run_pending, drain: Context task, no lock held.
+// Lock order.  executor, outermost.
+// Checked by.  test/sync/executor_test.cc
+// Source.      Linux kernel/workqueue.c, kernel/rcu/tree.c (rcu_barrier); docs/design.md "Deferred work".
+#pragma once
+
+#include "sync/spinlock.hpp"
+#include "sync/work_queue.hpp"
+
+namespace allot::sync {
+
+enum class stage : std::uint8_t {
+    rcu,     ///< functions to run after a grace period
+    create,  ///< making child caches
+    offline, ///< taking a closed group apart
+    release, ///< what a last put asked for
+    free,    ///< giving memory back
+    count
+};
+
+/// Queues `item` for its stage. False if it was pending. Context: any; keeps errno.
+bool queue_work(stage where, work& item) noexcept;
+/// Runs `item` after a grace period. Context: any.
+inline bool call_rcu(work& item) noexcept { return queue_work(stage::rcu, item); }
+
+/// Runs what is queued now and what that queues. Returns the count of items. 0 when called from an item. Context: task.
+std::size_t run_pending() noexcept;
+/// As run_pending, but gives up at once if another thread is running items. Context: task.
+std::size_t try_run_pending() noexcept;
+/// Runs `function` while no item runs. Must not be called from an item. Context: task, no lock held.
+void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept;
+/// True if something is queued. Context: any.
+bool work_pending() noexcept;
+/// True if something is queued or the timer is due. Context: any.
+bool work_due() noexcept;
+/// True if the library's thread runs.
+bool worker_running() noexcept;
+/// Waits until all items queued before the call, and what they queued, have run. Context: task.
+inline void drain() noexcept {
+    while (run_pending() != 0) {}
+}
+/// Waits until all functions given to call_rcu before the call have run. Context: task.
+inline void rcu_barrier() noexcept { run_pending(); }
+
+/// Lets the library have a thread, or not (then somebody has to poll). The thread starts with the next need. Context: task.
+void allow_worker(bool allowed) noexcept;
+bool worker_allowed() noexcept;
+/// Starts the thread if it is allowed and not there. A failure is no error: whoever polls runs the work. Context: task, no lock.
+void ensure_worker() noexcept;
+/// Runs `function` on the executor once `delay_ns` have passed. One timer; a second call while it is set does nothing.
+void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept;
+
+/// Fork: held over it by the forking thread.
+void executor_before_fork() noexcept;
+void executor_after_fork_parent() noexcept;
+void executor_after_fork_child() noexcept;
+
+} // namespace allot::sync

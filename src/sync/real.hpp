@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// real: the platform P that production code is instantiated with.
+//
+// Idea.        The protocols of this library (RCU, work_queue, percpu_ref, page_counter, ...) are templates over a platform P.
+//              This P is the machine: std::atomic and system calls, nothing in between. The schedule explorer has another.
+// Concurrency. stateless.
+// The concept P:
+//   P::atomic<T>          interface of std::atomic with explicit orders
+//   P::var<T>             plain shared data, guarded by a protocol: get(), set()
+//   P::lock               a mutual exclusion lock: lock(), unlock()
+//   P::reader_barrier()   orders a reader's own store before its later loads, given that the other side calls all_barrier()
+//   P::all_barrier()      a full barrier on every thread that may be a reader
+//   P::pause(n)           the n-th round of waiting for another thread; blocks sooner or later
+#pragma once
+
+#include "platform/os.hpp"
+
+#include <atomic>
+
+namespace allot::sync {
+
+struct real {
+    template <class T> using atomic = std::atomic<T>;
+
+    template <class T> class var {
+      public:
+        var() = default;
+        explicit var(T value) noexcept : value_(value) {}
+        T get() const noexcept { return value_; }
+        void set(T value) noexcept { value_ = value; }
+
+      private:
+        T value_{};
+    };
+
+    ALLOT_INLINE static void reader_barrier() noexcept {
+#if ALLOT_TSAN
+        // The store before it is seq_cst in this build (rcu.hpp), which is a full barrier on x86-64.
+#else
+        if (platform::membarrier_ready()) [[likely]]
+            compiler_barrier();
+        else
+            // Full fence: stands in for the membarrier that this kernel lacks; pairs with all_barrier()'s own fence.
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+    }
+
+    static void all_barrier() noexcept {
+#if !ALLOT_TSAN
+        // Full fence: pairs with reader_barrier()'s.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (platform::membarrier_ready()) [[likely]]
+            platform::membarrier_all();
+#endif
+    }
+
+    /// Spins first, then yields.
+    static void pause(unsigned round) noexcept {
+        if (round < 64)
+            cpu_relax();
+        else
+            platform::yield();
+    }
+};
+
+} // namespace allot::sync
