@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// account: charging by kind.
+//
+// Idea.        See account.hpp. The own shares are relaxed counters: they are compared only when nothing is under way.
+// Concurrency. any thread. All relaxed: statistics that order nothing; exact because every change is an atomic add.
+#include "counter/account.hpp"
+
+namespace allot::counter {
+
+account* root_account = nullptr;
+
+namespace {
+
+void add_local(account& payer, charge_kind kind, std::int64_t bytes) noexcept {
+    payer.record->local[static_cast<std::size_t>(kind)].fetch_add(bytes, std::memory_order_relaxed);
+}
+
+} // namespace
+
+bool try_charge_pages(account& payer, byte_count bytes, charge_kind kind, page_counter** over) noexcept {
+    if (!try_charge(payer.counter(), bytes, over))
+        return false;
+    add_local(payer, kind, static_cast<std::int64_t>(bytes));
+    return true;
+}
+
+void uncharge_pages(account& payer, byte_count bytes, charge_kind kind) noexcept {
+    add_local(payer, kind, -static_cast<std::int64_t>(bytes));
+    uncharge(payer.counter(), bytes);
+}
+
+bool try_charge_object(account& payer, byte_count bytes, charge_kind kind, page_counter** over) noexcept {
+    ALLOT_ASSERT(paid_by_root(kind));
+    if (&payer == root_account)
+        return true;
+    if (!try_charge(payer.counter(), bytes, over, &root_account->counter()))
+        return false;
+    add_local(payer, kind, static_cast<std::int64_t>(bytes));
+    add_local(*root_account, kind, -static_cast<std::int64_t>(bytes));
+    return true;
+}
+
+void uncharge_object(account& payer, byte_count bytes, charge_kind kind) noexcept {
+    if (&payer == root_account)
+        return;
+    add_local(*root_account, kind, static_cast<std::int64_t>(bytes));
+    add_local(payer, kind, -static_cast<std::int64_t>(bytes));
+    uncharge(payer.counter(), bytes, &root_account->counter());
+}
+
+void reparent_local(account& from, account& to) noexcept {
+    for (std::size_t kind = 0; kind < charge_kind_count; ++kind) {
+        const std::int64_t bytes = from.record->local[kind].exchange(0, std::memory_order_relaxed);
+        to.record->local[kind].fetch_add(bytes, std::memory_order_relaxed);
+    }
+    auto move = [](std::atomic<std::uint64_t>& source, std::atomic<std::uint64_t>& target) noexcept {
+        target.fetch_add(source.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+    };
+    move(from.counter().allocations, to.counter().allocations);
+    move(from.counter().failures, to.counter().failures);
+}
+
+std::int64_t local_bytes(const account& payer) noexcept {
+    std::int64_t sum = 0;
+    for (const auto& kind : payer.record->local)
+        sum += kind.load(std::memory_order_relaxed);
+    return sum;
+}
+
+} // namespace allot::counter
