@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+//
+// alloc: the slow half of allocation.
+//
+// Idea.        try_*: one attempt with the slot held. Around it, with nothing held: reclaim and try again, or report.
+//
+//              alloc_slow -> try_alloc -> alloc_owned (the group has a child cache: a slab of its own)
+//                         |            `-> alloc_cold -> shared slab, object charged; or a run of pages
+//                         `-> hooks.reclaim, hooks.failed
+//
+// Concurrency. the calling thread; slot held inside try_*.
+// Lock order.  slot > node > page_alloc.
+#include "slab/alloc.hpp"
+
+#include "slab/obj_cgroup.hpp"
+#include "slab/page_alloc.hpp"
+#include "slab/slab_ops.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+namespace allot::slab {
+
+namespace {
+
+constexpr unsigned reclaim_retries_max = 16;
+constexpr std::uint32_t warm_objects = 256;
+constexpr std::uint32_t warm_bytes = 32768;
+constexpr std::uint32_t warm_objects_min = 8;
+
+/// Cold allocations after which a (group, cache) pair gets slabs of its own.
+std::uint32_t warm_threshold(std::uint32_t object_bytes) noexcept {
+    const std::uint32_t by_bytes = warm_bytes / object_bytes;
+    const std::uint32_t least = by_bytes < warm_objects ? by_bytes : warm_objects;
+    return least > warm_objects_min ? least : warm_objects_min;
+}
+
+void note_cold(cache_owner& owner, const kmem_cache& cache) noexcept {
+    const std::uint32_t index = cache.shape.index;
+    // Relaxed: a heuristic; the wanted bit makes the request once.
+    const std::uint32_t heat = owner.heat[index % heat_count].fetch_add(1, std::memory_order_relaxed) + 1u;
+    if (heat < warm_threshold(cache.shape.object_bytes))
+        return;
+    const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+    auto& word = owner.wanted[index / 64];
+    // relaxed: queueing the work orders it.
+    if ((word.load(std::memory_order_relaxed) & bit) == 0 &&
+        (word.fetch_or(bit, std::memory_order_relaxed) & bit) == 0) // relaxed: as above
+        hooks.want_child(owner);
+}
+
+fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t alignment, shortage* why) noexcept {
+    const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
+    why->wanted = pages * page_bytes;
+    why->over = nullptr;
+    if (pages > arena.bytes / page_bytes ||
+        !counter::try_charge_pages(owner, pages * page_bytes, counter::charge_kind::large, &why->over))
+        return {};
+    const page_run run = alloc_run(pages, alignment > page_bytes ? alignment / page_bytes : 1);
+    if (run.first == nullptr) {
+        counter::uncharge_pages(owner, pages * page_bytes, counter::charge_kind::large);
+        return {};
+    }
+    slab& s = *run.first;
+    arena.orders[page_index(s)] = 0;
+    s.free_list = nullptr;
+    s.run_pages() = pages;
+    s.frees = 0;
+    s.owner.store(0, std::memory_order_relaxed); // relaxed: handing the block over orders it
+    s.object_bytes = 0;
+    s.payer = owner.objects;
+    s.home = nullptr;
+    s.capacity = s.carved = 0;
+    s.order = 0;
+    s.place = slab_place::none;
+    s.kind = slab_kind::large;
+    obj_cgroup_get(*owner.objects);
+    owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+    return {start_of(s), run.zeroed};
+}
+
+void* alloc_shared(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache, shortage* why) noexcept {
+    const std::uint32_t bytes = cache.shape.object_bytes;
+    why->wanted = bytes;
+    why->over = nullptr;
+    if (!counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &why->over))
+        return nullptr;
+    slab* s = heaps.shared.active[cache.shape.index].load(std::memory_order_relaxed); // relaxed: slot held
+    if (s->free_list == nullptr)
+        s = refill(heaps.shared, cache, why);
+    if (s == nullptr) {
+        counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
+        return nullptr;
+    }
+    void* const block = pop(*s);
+    obj_cgroup_get(*owner.objects);
+    // relaxed: handing the block over orders it.
+    owner_ids(*s)[object_index(*s, cache.shape, block)].store(owner.objects->id, std::memory_order_relaxed);
+    debug_on_alloc(*s, block);
+    owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+    return block;
+}
+
+void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    why->over = nullptr;
+    why->wanted = cache.shape.object_bytes;
+    if (!ensure_tables(h, cache.shape.index))
+        return nullptr;
+    slab* s = h.active[cache.shape.index].load(std::memory_order_relaxed); // relaxed: slot held
+    if (s->free_list == nullptr)
+        s = refill(h, cache, why);
+    if (s == nullptr)
+        return nullptr;
+    void* const block = pop(*s);
+    debug_on_alloc(*s, block);
+    return block;
+}
+
+/// One attempt for the cache with `index` and the heap's group.
+void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, shortage* why) noexcept {
+    if (kmem_cache* child = child_of(*h.owner, index))
+        return alloc_owned(h, *child, why);
+    kmem_cache& root = *root_cache_at(index);
+    note_cold(*h.owner, root);
+    if (root.shape.object_bytes > shared_object_max_bytes && root.shape.constructor == nullptr)
+        return alloc_run_for(*h.owner, root.shape.object_bytes, page_bytes, why).block;
+    return alloc_shared(heaps, *h.owner, root, why);
+}
+
+/// Calls `attempt(section, heap, &why)` until it gives a block or reclaim gives up.
+template <class F> fresh_block with_reclaim(std::size_t request, F&& attempt) noexcept {
+    for (unsigned round = 0;; ++round) {
+        shortage why;
+        {
+            cold_section here;
+            drain_queue(here.slot());
+            if (const fresh_block made = attempt(here, &why); made.block != nullptr)
+                return made;
+        }
+        if (why.over == nullptr || round == reclaim_retries_max || !hooks.reclaim(*why.over, why.wanted, round)) {
+            hooks.failed(why.over, request);
+            errno = ENOMEM;
+            return {};
+        }
+    }
+}
+
+/// Cache whose objects are multiples of `alignment`, or kmalloc_class_count if only a run of pages will do.
+std::uint32_t class_for(std::size_t bytes, std::size_t alignment) noexcept {
+    if (bytes > kmalloc_max_bytes || alignment > page_bytes)
+        return kmalloc_class_count;
+    std::uint32_t index = class_of(bytes > alignment ? bytes : alignment);
+    while (index < kmalloc_class_count && class_bytes(index) % alignment != 0)
+        ++index;
+    return index;
+}
+
+} // namespace
+
+void* alloc_slow(std::uint32_t index, std::size_t request) noexcept {
+    if (nested()) {
+        void* const block = request <= kmalloc_max_bytes ? reserve_alloc(request) : nullptr;
+        if (block == nullptr)
+            errno = ENOMEM;
+        return block;
+    }
+    return with_reclaim(request, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
+               heap* const h = effective_heap(here.slot());
+               return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
+           })
+        .block;
+}
+
+fresh_block alloc_large(std::size_t bytes, std::size_t alignment) noexcept {
+    if (nested()) {
+        errno = ENOMEM;
+        return {};
+    }
+    return with_reclaim(bytes, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
+        heap* const h = effective_heap(here.slot());
+        return h != nullptr ? alloc_run_for(*h->owner, bytes, alignment, why) : fresh_block{};
+    });
+}
+
+fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t bytes,
+                            std::size_t alignment) noexcept {
+    if (nested()) {
+        errno = ENOMEM;
+        return {};
+    }
+    const std::uint32_t index = class_for(bytes, alignment);
+    return with_reclaim(bytes, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
+        // (3) acquire: pairs with group/lifecycle.cc(2). With the slot held, the group is not freed under us.
+        cache_owner& named = *owner.load(std::memory_order_acquire);
+        auto& payer = static_cast<cache_owner&>(counter::nearest_online(named));
+        if (index == kmalloc_class_count)
+            return alloc_run_for(payer, bytes, alignment, why);
+        heap* const h = find_or_make_heap(here.slot(), payer);
+        return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
+    });
+}
+
+fresh_block alloc_for(cache_owner& owner, std::size_t bytes, std::size_t alignment) noexcept {
+    const std::atomic<cache_owner*> named{&owner};
+    return alloc_for_place(named, bytes, alignment);
+}
+
+bool resize_large(void* block, std::size_t bytes) noexcept {
+    slab& s = *slab_of(block);
+    const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
+    const std::size_t had = s.run_pages();
+    if (s.kind != slab_kind::large || pages > had || nested())
+        return false;
+    if (pages == had)
+        return true;
+    cold_section here;
+    sync::rcu_guard section;
+    // (1) acquire: pairs with group/lifecycle.cc(2).
+    cache_owner& payer = *s.payer->payer.load(std::memory_order_acquire);
+    s.run_pages() = pages;
+    counter::uncharge_pages(payer, (had - pages) * page_bytes, counter::charge_kind::large);
+    slab& rest = slab_at(page_index(s) + static_cast<std::uint32_t>(pages));
+    rest.kind = slab_kind::none;
+    free_pages(rest, had - pages);
+    return true;
+}
+
+std::size_t usable_bytes(const void* block) noexcept {
+    slab& s = *slab_of(block);
+    switch (s.kind) {
+    case slab_kind::owned:
+    case slab_kind::shared: return s.cache->shape.user_bytes;
+    case slab_kind::large: return s.run_pages() * page_bytes;
+    case slab_kind::reserve: return s.object_bytes;
+    default: base::bug_object("size of an address that is no live block", block, "?", "?");
+    }
+}
+
+cache_owner* payer_of(const void* block) noexcept {
+    if (!arena_contains(block))
+        return nullptr;
+    slab& s = *slab_of(block);
+    // (2) acquire: pairs with group/lifecycle.cc(2), in all three.
+    switch (s.kind) {
+    case slab_kind::owned: return s.cache->payer.load(std::memory_order_acquire); // as (2)
+    case slab_kind::large: return s.payer->payer.load(std::memory_order_acquire); // as (2)
+    case slab_kind::shared: {
+        // relaxed: the caller was handed the live block.
+        const std::uint32_t id = owner_ids(s)[object_index(s, s.cache->shape, block)].load(std::memory_order_relaxed);
+        return id == 0 ? nullptr : obj_cgroup_of(id).payer.load(std::memory_order_acquire); // as (2)
+    }
+    case slab_kind::reserve: return root_owner;
+    default: return nullptr;
+    }
+}
+
+} // namespace allot::slab

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+//
+// arena: the one reservation that all blocks lie in, and the descriptors of its pages.
+//
+// Idea.        One range makes "is it ours" a subtraction and a compare. Descriptors lie outside the data, in arrays indexed
+//              by page, so an overflow cannot reach them: `orders` finds the first page of a slab from any address in it
+//              with one load; `slabs` is the line that the owner writes; `remotes` is apart, since other threads write it.
+//
+//              base ...................... [4 MiB chunk][4 MiB chunk] ..........   committed chunk by chunk
+//              orders   1 B a page    -> first page of the slab
+//              slabs   64 B a page    -> free list, counts, cache, heap            (meaningful at first pages only)
+//              remotes 32 B a page    -> list of blocks freed by other threads
+//
+// Invariants.  I1  Page 0 is never handed out: index 0 means "none" in lists.
+//              I2  A descriptor that heads nothing alive has kind `none`.
+// Concurrency. constant after arena_init().
+// Checked by.  test/slab/arena_test.cc
+#pragma once
+
+#include "base/assert.hpp"
+
+#include <atomic>
+
+namespace allot::slab {
+
+struct heap;
+struct kmem_cache;
+struct obj_cgroup;
+
+inline constexpr std::size_t chunk_order = 10;
+inline constexpr std::size_t chunk_pages = std::size_t{1} << chunk_order;
+inline constexpr std::size_t chunk_bytes = chunk_pages * page_bytes;
+
+enum class slab_kind : std::uint8_t {
+    none,       ///< no first page of anything
+    free_block, ///< a free buddy block
+    owned,      ///< a slab of one group's child cache
+    shared,     ///< a slab of a root cache, an owner for each object
+    large,      ///< a run of pages that is one block
+    metadata,   ///< a page of the library's own objects
+    reserve,    ///< the blocks for handlers that interrupt the allocator
+};
+
+/// Where a slab is linked.
+enum class slab_place : std::uint8_t { none, active, heap_partial, heap_full, node_partial, node_full };
+
+struct alignas(cache_line_bytes) slab {
+    void* free_list;      ///< blocks free to whoever holds the slab; null sends the fast path to the slow one
+    std::uint64_t allocs; ///< count of blocks ever handed out, plus one while the slab is active
+    std::uint64_t frees;  ///< count of blocks that came back
+    std::atomic<std::uint32_t> owner; ///< fast id of the thread that may free without a lock; 0: nobody
+    std::uint32_t object_bytes;
+    union {
+        kmem_cache* cache; ///< owned, shared
+        obj_cgroup* payer; ///< large
+    };
+    heap* home;           ///< heap that it is frozen in; valid while frozen
+    std::uint32_t next;   ///< list links, page indices
+    std::uint32_t prev;
+    std::uint16_t capacity; ///< count of blocks
+    std::uint16_t carved;   ///< count of blocks that were ever on a free list
+    std::uint8_t order;
+    slab_kind kind;
+    slab_place place;
+    bool dirty; ///< free blocks: holds data that a discard would drop
+
+    bool empty() const noexcept { return allocs - (place == slab_place::active ? 1u : 0u) == frees; }
+    std::uint64_t live() const noexcept { return allocs - (place == slab_place::active ? 1u : 0u) - frees; }
+    /// Large runs keep their size here.
+    std::uint64_t& run_pages() noexcept { return allocs; }
+};
+static_assert(sizeof(slab) == 64);
+
+/// What other threads write about a slab. The word: see remote.hpp.
+struct slab_remote {
+    std::atomic<std::uint64_t> word;
+    std::atomic<slab_remote*> queue_next;
+    std::uint64_t folded; ///< holder only: allocations of the slab that its payer's figure has already
+    std::uint64_t reserved;
+};
+static_assert(sizeof(slab_remote) == 32);
+
+struct arena_map {
+    char* base = nullptr;
+    std::size_t bytes = 0;
+    slab* slabs = nullptr;
+    slab_remote* remotes = nullptr;
+    std::uint8_t* orders = nullptr;
+    std::atomic<std::uint8_t>* live_bits = nullptr; ///< debug builds: a bit for every 8 bytes
+};
+
+extern arena_map arena;
+
+/// Reserves the arena, as much as the address space limit lets (1 TiB .. 1 GiB). Errors: false. Context: init.
+[[nodiscard]] bool arena_init() noexcept;
+/// Commits the pages and descriptors of one chunk. Errors: false. Context: page_alloc's lock held.
+[[nodiscard]] bool arena_commit_chunks(std::size_t first_chunk, std::size_t count) noexcept;
+
+ALLOT_INLINE bool arena_contains(const void* address) noexcept {
+    return static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) < arena.bytes;
+}
+ALLOT_INLINE std::uint32_t page_of(const void* address) noexcept {
+    return static_cast<std::uint32_t>(static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) >>
+                                      page_shift);
+}
+/// The descriptor of the slab or run that `address` lies in (of a run: only for its first page).
+ALLOT_INLINE slab* slab_of(const void* address) noexcept {
+    const std::uint32_t page = page_of(address);
+    const std::uint32_t order = arena.orders[page];
+    return &arena.slabs[(page >> order) << order];
+}
+ALLOT_INLINE std::uint32_t page_index(const slab& s) noexcept { return static_cast<std::uint32_t>(&s - arena.slabs); }
+ALLOT_INLINE slab& slab_at(std::uint32_t page) noexcept { return arena.slabs[page]; }
+ALLOT_INLINE char* start_of(const slab& s) noexcept {
+    return arena.base + (static_cast<std::size_t>(page_index(s)) << page_shift);
+}
+ALLOT_INLINE slab_remote& remote_of(const slab& s) noexcept { return arena.remotes[page_index(s)]; }
+ALLOT_INLINE slab& slab_of_remote(const slab_remote& r) noexcept { return arena.slabs[&r - arena.remotes]; }
+inline std::size_t slab_bytes(const slab& s) noexcept { return page_bytes << s.order; }
+
+} // namespace allot::slab

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+//
+// cache_lifecycle: the birth and death of root caches and of their children.
+//
+// Idea.        A child is made by deferred work once its pair is warm, published last with a release store, unpublished first
+//              when its group goes, and released by itself when its last slab is given back. A root cache that is destroyed
+//              takes its children along; with live objects it stays valid for their frees and releases itself later.
+//
+//              absent -> creating (queued) -> live -> deactivated (entry cleared, swept) -> dead (refs 0: released by work)
+//
+// Invariants.  I1  An entry of a cache array points to a live child or is null.
+//              I2  A child holds one reference on its root cache.
+// Concurrency. create_root, destroy_root: any thread, Context task. The rest: the executor.
+// Lock order.  caches > slot > node; tree is never taken under caches.
+// Checked by.  test/slab/cache_lifecycle_test.cc
+// Source.      Gushchin 2019; Linux 5.3 mm/slab_common.c.
+#pragma once
+
+#include "slab/heap.hpp"
+
+namespace allot::slab {
+
+/// Makes (or finds, with the same name and shape) a root cache. Errors: null and errno. Context: task.
+[[nodiscard]] kmem_cache* create_root_cache(const char* name, const cache_shape& shape, std::size_t alignment) noexcept;
+/// Destroys it. Context: task, no lock held.
+void destroy_root_cache(kmem_cache& cache, allot_cache_report* report) noexcept;
+
+/// Makes the children that `owner` wants. Runs on the executor; the caller holds a reference on the group.
+void create_wanted_children(cache_owner& owner) noexcept;
+/// Clears the owner's entry for the child, if it is that. Tree lock or executor.
+void unpublish_child(cache_owner& owner, kmem_cache& child) noexcept;
+/// Ends the life of an unpublished child that no thread can be allocating from: it goes with its last slab.
+void kill_cache(kmem_cache& cache) noexcept;
+/// Frees the array of an owner that nobody can read it of any more.
+void free_cache_array(cache_owner& owner) noexcept;
+
+/// Calls `visit` with every root cache while holding the caches lock.
+void for_each_root_cache(void (*visit)(kmem_cache& cache, void* data) noexcept, void* data) noexcept;
+
+/// Fork: held over it by the forking thread.
+sync::spinlock& caches_lock() noexcept;
+
+} // namespace allot::slab

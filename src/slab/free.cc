@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+//
+// free: the slow half of free.
+//
+// Idea.        A block of a slab that this thread holds goes back under its slot lock; any other is pushed on the slab's remote
+//              list, in any context. Whoever finds that nobody will look at the list has the slab processed: by the thread
+//              that holds it, by itself if nobody does, or by the executor if it may take no lock.
+// Concurrency. any thread, Context any.
+// Lock order.  slot > node > page_alloc; none when nested.
+#include "slab/alloc.hpp"
+#include "slab/obj_cgroup.hpp"
+#include "slab/page_alloc.hpp"
+#include "slab/slab_ops.hpp"
+
+namespace allot::slab {
+
+namespace {
+
+std::atomic<slab_remote*> deferred{nullptr};
+
+void run_sweep(sync::work&) noexcept { sweep_deferred(); }
+constinit sync::work sweep_work{run_sweep};
+
+/// True if the calling thread's slot holds `s`. A hint unless the slot is held.
+bool is_mine(const slab& s) noexcept {
+    // relaxed: exact when the slot is held, since then nobody else changes these bits.
+    const std::uint64_t word = remote_of(s).word.load(std::memory_order_relaxed);
+    return (word & remote_frozen) != 0 && remote_slot(word) == sync::tls.slot->index;
+}
+
+bool free_local(slab& s, void* block) noexcept {
+    cold_section here;
+    if (!is_mine(s))
+        return false;
+    debug_on_free(s, block);
+    if (s.kind == slab_kind::shared) {
+        sync::rcu_guard section;
+        uncharge_shared(s, block);
+    }
+    push(s, block);
+    after_local_free(s);
+    return true;
+}
+
+/// Sees to it that a queued slab that was frozen in the slot with `index` is processed.
+void queue_for_slot(std::uint32_t index, slab& s) noexcept {
+    sync::thread_slot& slot = sync::slot_at(index);
+    push_queue(heaps_of(slot).queue, s);
+    // (1) seq_cst: pairs with thread_slot.cc's detach through the slot's queue: either this sees the thread gone, or the
+    // exit hook's last drain sees the slab.
+    if (slot.owner.load(std::memory_order_seq_cst) == nullptr)
+        sync::queue_work(sync::stage::release, sweep_work);
+}
+
+/// Waits until the world goes on. Not nested, no section.
+void wait_for_world() noexcept {
+    sync::thread_slot& slot = this_slot();
+    sync::busy_scope busy;
+    sync::lock_guard hold(slot.lock);
+}
+
+enum class after_push : std::uint8_t { nothing, process };
+
+after_push push_in_section(slab& s, void* block, bool is_nested) noexcept {
+    debug_on_free(s, block);
+    if (s.kind == slab_kind::shared)
+        uncharge_shared(s, block);
+    const std::uint64_t word = push_remote(s, block, &link_of(s.cache->shape, block));
+    if ((word & remote_notify) == 0 || (word & remote_queued) != 0)
+        return after_push::nothing;
+    if ((word & remote_frozen) != 0) {
+        queue_for_slot(remote_slot(word), s);
+        return after_push::nothing;
+    }
+    if (!is_nested)
+        return after_push::process;
+    defer_free(s);
+    return after_push::nothing;
+}
+
+void free_remote(slab& s, void* block) noexcept {
+    const bool is_nested = nested();
+    after_push next = after_push::nothing;
+    for (;;) {
+        if (!is_nested && world_is_stopped())
+            wait_for_world();
+        sync::rcu_guard section;
+        // A nested call is inside a section or a lock that stop_world waits for, so the world is not stopped under it.
+        if (is_nested || !world_is_stopped()) {
+            next = push_in_section(s, block, is_nested);
+            break;
+        }
+    }
+    if (next == after_push::process) {
+        cold_section here;
+        process_queued(here.slot(), s);
+    }
+}
+
+/// Slot held.
+void release_large(slab& s) noexcept {
+    const std::size_t pages = s.run_pages();
+    obj_cgroup& payer = *s.payer;
+    s.kind = slab_kind::none;
+    s.allocs = 0;
+    {
+        sync::rcu_guard section;
+        // (2) acquire: pairs with group/lifecycle.cc(2).
+        counter::uncharge_pages(*payer.payer.load(std::memory_order_acquire), pages * page_bytes,
+                                counter::charge_kind::large);
+    }
+    free_pages(s, pages);
+    obj_cgroup_put(payer);
+}
+
+void free_large(slab& s, void* block) noexcept {
+    if (block != start_of(s))
+        base::bug_object("free of an address inside a large block", block, "?", "large");
+    if (nested()) {
+        defer_free(s);
+        return;
+    }
+    cold_section here;
+    if (s.kind != slab_kind::large)
+        base::bug_object("double free", block, "?", "large");
+    release_large(s);
+}
+
+} // namespace
+
+void free_slow(void* block) noexcept {
+    if (!arena_contains(block))
+        base::bug_object("free of an address that is not from this library", block, "?", "?");
+    slab& s = *slab_of(block);
+    switch (s.kind) {
+    case slab_kind::owned:
+    case slab_kind::shared:
+        if (!is_mine(s) || nested() || !free_local(s, block))
+            free_remote(s, block);
+        return;
+    case slab_kind::large: free_large(s, block); return;
+    case slab_kind::reserve: reserve_free(s, block); return;
+    default: base::bug_object("free of an address that is no live block", block, "?", "?");
+    }
+}
+
+void empty_slow(slab& s) noexcept {
+    if (nested())
+        return; // a handler emptied it; the next free or the next refill finds it
+    cold_section here;
+    // relaxed: slot held. By now the slab may be somebody else's, or active: then there is nothing to do.
+    if (is_mine(s) && s.kind == slab_kind::owned && s.place == slab_place::heap_partial && s.empty())
+        after_local_free(s);
+}
+
+void defer_free(slab& s) noexcept {
+    push_queue(deferred, s);
+    sync::queue_work(sync::stage::release, sweep_work);
+}
+
+void sweep_deferred() noexcept {
+    sync::thread_slot& orphan = sync::slot_at(orphan_index);
+    {
+        sync::lock_guard hold(orphan.lock);
+        // (3) acquire: pairs with slab_ops.cc(7).
+        slab_remote* item = deferred.exchange(nullptr, std::memory_order_acquire);
+        while (item != nullptr) {
+            // relaxed: ordered by the exchange; read before the slab may be queued again.
+            slab_remote* const following = item->queue_next.load(std::memory_order_relaxed);
+            slab& s = slab_of_remote(*item);
+            if (s.kind == slab_kind::large)
+                release_large(s);
+            else
+                process_queued(orphan, s);
+            item = following;
+        }
+    }
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; i < end; ++i) {
+        sync::thread_slot& slot = sync::slot_at(i);
+        // relaxed: hints; a slab pushed later queues the sweep again.
+        if (slot.owner.load(std::memory_order_relaxed) != nullptr ||
+            heaps_of(slot).queue.load(std::memory_order_relaxed) == nullptr)
+            continue;
+        sync::lock_guard hold(slot.lock);
+        drain_queue(slot);
+    }
+}
+
+} // namespace allot::slab

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+//
+// heap: finding, making and dropping heaps.
+//
+// Idea.        See heap.hpp. The map is direct: a collision only costs a walk over the thread's heaps.
+// Concurrency. slot held, but where it says otherwise.
+// Lock order.  slot > node, metadata.
+#include "slab/heap.hpp"
+
+#include "slab/metadata.hpp"
+#include "slab/slab_ops.hpp"
+
+namespace allot::slab {
+
+constinit slab empty_slab{};
+constinit active_table empty_table[cache_count_max]{};
+
+namespace {
+
+std::size_t map_index(const cache_owner& owner) noexcept {
+    return (reinterpret_cast<std::uintptr_t>(&owner) >> 6) % heap_map_count;
+}
+
+std::size_t table_bytes(std::uint32_t capacity) noexcept {
+    return capacity * (sizeof(active_table) + sizeof(std::uint32_t));
+}
+
+void fill_empty(active_table* table, std::uint32_t count) noexcept {
+    for (std::uint32_t i = 0; i < count; ++i)
+        table[i].store(&empty_slab, std::memory_order_relaxed); // relaxed: not published yet
+}
+
+void free_tables(heap& h) noexcept {
+    if (h.partial != nullptr)
+        metadata_free(h.active, table_bytes(h.capacity));
+    h.active = empty_table;
+    h.partial = nullptr;
+    h.capacity = cache_count_max;
+}
+
+/// Makes room in a thread that has many heaps: drops the one that was entered longest ago and has no scope inside.
+void trim_heaps(thread_heaps& heaps) noexcept {
+    if (heaps.count < heaps_per_thread_max)
+        return;
+    for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        if (h->depth == 0 && h != heaps.base) {
+            drop_heap(*h);
+            return;
+        }
+}
+
+} // namespace
+
+sync::thread_slot& this_slot() noexcept {
+    return sync::tls.slot != &sync::no_slot ? *sync::tls.slot : sync::slot_at(orphan_index);
+}
+
+heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept {
+    thread_heaps& heaps = heaps_of(slot);
+    auto& place = heaps.map[map_index(owner)];
+    if (&owner == root_owner) {
+        place.store(&heaps.root, std::memory_order_relaxed); // relaxed: constructed with the slot
+        return &heaps.root;
+    }
+    heap* h = place.load(std::memory_order_relaxed); // relaxed: slot held
+    if (h != nullptr && h->owner == &owner && !h->dropped)
+        return h;
+    for (h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        if (h->owner == &owner && !h->dropped)
+            break;
+    if (h == nullptr) {
+        trim_heaps(heaps);
+        if (!hooks.tryget(owner))
+            return nullptr;
+        h = metadata_new<heap>();
+        if (h == nullptr) {
+            hooks.put(owner);
+            return nullptr;
+        }
+        h->active = empty_table;
+        h->capacity = cache_count_max;
+        h->owner = &owner;
+        h->slot = &slot;
+        heaps.all.push_back(*h);
+        ++heaps.count;
+    } else {
+        h->lru.unlink();
+        heaps.all.push_back(*h);
+    }
+    // (1) release: pairs with fast_path.hpp(3): a scope that finds the heap sees it initialised.
+    place.store(h, std::memory_order_release);
+    return h;
+}
+
+heap* effective_heap(sync::thread_slot& slot) noexcept {
+    heap* current = static_cast<heap*>(sync::tls.heap);
+    if (current == nullptr || current->slot != &slot) // a thread without a slot of its own
+        return &heaps_of(slot).root;
+    counter::account& payer = counter::nearest_online(*current->owner);
+    if (&payer == current->owner) [[likely]]
+        return current;
+    return find_or_make_heap(slot, static_cast<cache_owner&>(payer));
+}
+
+bool ensure_tables(heap& h, std::uint32_t index) noexcept {
+    if (h.partial != nullptr && index < h.capacity)
+        return true;
+    const std::uint32_t capacity = index < small_capacity ? small_capacity : cache_count_max;
+    void* const memory = metadata_alloc(table_bytes(capacity));
+    if (memory == nullptr)
+        return false;
+    auto* active = static_cast<active_table*>(memory);
+    auto* partial = reinterpret_cast<std::uint32_t*>(active + capacity);
+    fill_empty(active, capacity);
+    if (h.partial != nullptr)
+        for (std::uint32_t i = 0; i < h.capacity; ++i) {
+            // relaxed: slot held and closed.
+            active[i].store(h.active[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+            partial[i] = h.partial[i];
+        }
+    free_tables(h);
+    h.active = active;
+    h.partial = partial;
+    h.capacity = capacity;
+    return true;
+}
+
+void park_all(heap& h) noexcept {
+    if (h.partial != nullptr)
+        for (std::uint32_t i = 0; i < h.capacity; ++i) {
+            slab* const s = h.active[i].load(std::memory_order_relaxed); // relaxed: slot held and closed
+            if (s != &empty_slab) {
+                h.active[i].store(&empty_slab, std::memory_order_relaxed); // relaxed: slot held and closed
+                deactivate(*s);
+                park(*s);
+            }
+            while (h.partial[i] != 0) {
+                slab& partial = slab_at(h.partial[i]);
+                unlink(h.partial[i], partial);
+                park(partial);
+            }
+        }
+    while (h.full != 0) {
+        slab& s = slab_at(h.full);
+        unlink(h.full, s);
+        park(s);
+    }
+}
+
+void free_dropped_heap(heap& h) noexcept {
+    ALLOT_ASSERT(h.dropped && h.depth == 0 && h.nr_slabs == 0);
+    thread_heaps& heaps = heaps_of(*h.slot);
+    h.lru.unlink();
+    --heaps.count;
+    if (heaps.base == &h)
+        heaps.base = &heaps.root;
+    hooks.put(*h.owner);
+    metadata_free(&h, sizeof h);
+}
+
+void drop_heap(heap& h) noexcept {
+    thread_heaps& heaps = heaps_of(*h.slot);
+    park_all(h);
+    free_tables(h);
+    for (auto& place : heaps.map)
+        if (place.load(std::memory_order_relaxed) == &h)      // relaxed: slot held
+            place.store(nullptr, std::memory_order_relaxed);  // relaxed: the slot is closed
+    h.dropped = true;
+    if (h.depth == 0)
+        free_dropped_heap(h);
+}
+
+/// Constructs the slab layer's part of a fresh slot. Registry held.
+void construct_heaps(sync::thread_slot& slot) noexcept {
+    auto& heaps = *new (&heaps_of(slot)) thread_heaps;
+    fill_empty(heaps.root_active, cache_count_max);
+    fill_empty(heaps.shared_active, cache_count_max);
+    heaps.root.active = heaps.root_active;
+    heaps.root.partial = heaps.root_partial;
+    heaps.shared.active = heaps.shared_active;
+    heaps.shared.partial = heaps.shared_partial;
+    heaps.root.capacity = heaps.shared.capacity = cache_count_max;
+    heaps.root.owner = heaps.shared.owner = root_owner;
+    heaps.root.slot = heaps.shared.slot = &slot;
+    heaps.base = &heaps.root;
+}
+
+void empty_table_init() noexcept { fill_empty(empty_table, cache_count_max); }
+
+} // namespace allot::slab

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+//
+// heap: the slabs that one thread holds for one group.
+//
+// Idea.        For each cache a heap has one active slab, whose free list the thread uses without atomics, and further slabs
+//              with and without free objects. A thread has a heap for the root, one for shared slabs, and one for each group
+//              that it was in; a small map finds them by group. `active` is a table of its own, so that a group without
+//              slabs of its own points to one static table of empty slabs and costs 128 bytes a thread.
+// Invariants.  I1  A slab in a heap is frozen, its slot bits are the heap's slot, and `home` is the heap.
+//              I2  A heap holds one reference on its group until it is dropped.
+//              I3  depth > 0 while a scope of the thread is inside: then the heap is not dropped.
+// Concurrency. everything under the slot's lock, but what a fast path does inside a read-side section while the slot is not
+//              closed (fast_path.hpp).
+// Lock order.  slot.
+// Checked by.  test/slab/heap_test.cc
+// Source.      SLUB's per-CPU slabs, mimalloc's heaps; docs/design.md "Heaps".
+#pragma once
+
+#include "allot/allot.h"
+#include "slab/kmem_cache.hpp"
+#include "slab/remote.hpp"
+#include "sync/thread_slot.hpp"
+
+namespace allot::slab {
+
+using active_table = std::atomic<slab*>;
+
+struct heap {
+    active_table* active = nullptr;     ///< never null; empty_table without slabs
+    std::uint32_t* partial = nullptr;   ///< heads by cache index, page indices; null with empty_table
+    std::uint32_t capacity = 0;         ///< count of entries in both
+    std::uint32_t full = 0;             ///< head of the slabs without free objects
+    cache_owner* owner = nullptr;       // I2
+    sync::thread_slot* slot = nullptr;
+    std::uint32_t depth = 0;            // I3
+    std::uint32_t nr_slabs = 0;
+    bool dropped = false;               ///< its group is closed: goes when depth is 0
+    base::list_node lru;                ///< in thread_heaps::all, least recently entered first
+};
+
+inline constexpr std::uint32_t small_capacity = 64;
+inline constexpr std::size_t heap_map_count = 64;
+/// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
+inline constexpr std::uint32_t heaps_per_thread_max = 256;
+
+/// The slab layer's part of a thread slot.
+struct thread_heaps {
+    std::atomic<std::uint32_t> closed{1};     ///< 1: scope changes take the slow path (a revoker is at work)
+    std::atomic<heap*> map[heap_map_count]{}; ///< by group address
+    heap root;
+    heap shared;
+    heap* base = nullptr;                     ///< heap outside all scopes
+    base::list<heap, &heap::lru> all;         ///< but root and shared
+    std::uint32_t count = 0;
+    bool failure_valid = false;               ///< the last failed request of the thread, for reports
+    allot_failure failure{};
+    std::atomic<slab_remote*> queue{nullptr}; ///< slabs with work for this slot, pushed by others
+    active_table root_active[cache_count_max]{};
+    std::uint32_t root_partial[cache_count_max]{};
+    active_table shared_active[cache_count_max]{};
+    std::uint32_t shared_partial[cache_count_max]{};
+};
+inline constexpr std::size_t heaps_offset = 192;
+static_assert(sizeof(sync::thread_slot) <= heaps_offset);
+static_assert(sizeof(thread_heaps) + heaps_offset <= sync::slot_bytes);
+
+inline thread_heaps& heaps_of(sync::thread_slot& slot) noexcept {
+    return *reinterpret_cast<thread_heaps*>(reinterpret_cast<char*>(&slot) + heaps_offset);
+}
+
+/// A slab without objects; stands where there is none.
+extern slab empty_slab;
+extern active_table empty_table[cache_count_max];
+
+/// The slot for threads without one; its lock makes them wait for each other.
+inline constexpr std::uint32_t orphan_index = 1;
+sync::thread_slot& this_slot() noexcept;
+void construct_heaps(sync::thread_slot& slot) noexcept;
+void empty_table_init() noexcept;
+
+/// Holds the calling thread's slot: its fast path is closed, its heaps are this scope's. Context: atomic after entry, on a
+/// thread that is not busy.
+class ALLOT_SCOPED_CAPABILITY cold_section {
+  public:
+    cold_section() noexcept;
+    ~cold_section() ALLOT_RELEASE();
+    cold_section(const cold_section&) = delete;
+    cold_section& operator=(const cold_section&) = delete;
+
+    sync::thread_slot& slot() noexcept { return slot_; }
+    thread_heaps& heaps() noexcept { return heaps_of(slot_); }
+
+  private:
+    platform::errno_guard keep_errno_;
+    sync::thread_slot& slot_;
+    const bool locked_;
+};
+
+/// True if the calling thread is inside the library below this call: then nothing may be locked. Context: any.
+ALLOT_INLINE bool nested() noexcept {
+    return sync::tls.busy != 0 || (sync::tls.slot != &sync::no_slot && sync::tls.slot->reader.inside());
+}
+
+/// Heap of the slot for `owner`, made if missing; null when out of memory. Slot held.
+[[nodiscard]] heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept;
+/// Heap that the thread's allocations are served from: that of the current scope, or of the nearest open ancestor. Slot held.
+[[nodiscard]] heap* effective_heap(sync::thread_slot& slot) noexcept;
+/// Gives the heap room for slabs of cache `index`. Errors: false. Slot held.
+[[nodiscard]] bool ensure_tables(heap& h, std::uint32_t index) noexcept;
+/// Parks all slabs of the heap. Slot held and closed.
+void park_all(heap& h) noexcept;
+/// Parks, drops the group's reference and, if no scope is inside, frees the heap. Slot held and closed.
+void drop_heap(heap& h) noexcept;
+/// Frees a dropped heap whose last scope has ended. Slot held.
+void free_dropped_heap(heap& h) noexcept;
+
+/// Closes another thread's fast path (slot held): afterwards the thread touches no slab until it gets the slot's lock.
+void close_thread(sync::thread_slot& slot) noexcept;
+/// Calls `visit` with each slot that exists held and closed, one after the other. Context: task.
+void for_each_slot_closed(bool (*wanted)(thread_heaps& heaps, void* data) noexcept,
+                          void (*visit)(sync::thread_slot& slot, void* data) noexcept, void* data) noexcept;
+
+/// Stops every thread outside the library's slow paths, and keeps them out. Context: task.
+void stop_world() noexcept;
+void resume_world() noexcept;
+/// True while the world is stopped by another thread. Context: any.
+bool world_is_stopped() noexcept;
+
+} // namespace allot::slab

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+//
+// metadata: pages of equal small objects under one lock.
+//
+// Idea.        A page's descriptor holds its free list and counts; pages with free objects are on a list a size.
+// Concurrency. everything under metadata_lock.
+// Lock order.  metadata > page_alloc.
+#include "slab/metadata.hpp"
+
+#include "counter/account.hpp"
+#include "slab/page_alloc.hpp"
+#include "sync/spinlock.hpp"
+
+#include <bit>
+#include <cstring>
+
+namespace allot::slab {
+
+namespace {
+
+constexpr unsigned smallest_shift = 6;
+constexpr std::size_t size_count = 7; // 64 .. 4096
+constinit sync::spinlock metadata_lock{sync::lock_rank::metadata};
+std::uint32_t partial[size_count] ALLOT_GUARDED_BY(metadata_lock) = {};
+
+std::size_t size_index(std::size_t bytes) noexcept {
+    const auto width = static_cast<unsigned>(std::bit_width(bytes - 1));
+    return width <= smallest_shift ? 0 : width - smallest_shift;
+}
+
+void link_partial(slab& s, std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
+    s.prev = 0;
+    s.next = partial[index];
+    if (s.next != 0)
+        slab_at(s.next).prev = page_index(s);
+    partial[index] = page_index(s);
+}
+
+void unlink_partial(slab& s, std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
+    if (s.prev != 0)
+        slab_at(s.prev).next = s.next;
+    else
+        partial[index] = s.next;
+    if (s.next != 0)
+        slab_at(s.next).prev = s.prev;
+}
+
+bool add_page(std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
+    counter::page_counter* over = nullptr;
+    if (!counter::try_charge_pages(*counter::root_account, page_bytes, counter::charge_kind::metadata, &over))
+        return false;
+    const page_run run = alloc_pages(0);
+    if (run.first == nullptr) {
+        counter::uncharge_pages(*counter::root_account, page_bytes, counter::charge_kind::metadata);
+        return false;
+    }
+    slab& s = *run.first;
+    arena.orders[page_index(s)] = 0;
+    const std::size_t bytes = std::size_t{1} << (index + smallest_shift);
+    s.kind = slab_kind::metadata;
+    s.order = 0;
+    s.allocs = s.frees = 0;
+    s.owner.store(0, std::memory_order_relaxed); // relaxed: nobody else knows the page
+    s.object_bytes = static_cast<std::uint32_t>(bytes);
+    s.free_list = nullptr;
+    for (std::size_t at = page_bytes; at != 0; at -= bytes) {
+        void* const object = start_of(s) + at - bytes;
+        *static_cast<void**>(object) = s.free_list;
+        s.free_list = object;
+    }
+    link_partial(s, index);
+    return true;
+}
+
+} // namespace
+
+void* metadata_alloc(std::size_t bytes) noexcept {
+    const std::size_t index = size_index(bytes);
+    void* object = nullptr;
+    {
+        sync::lock_guard hold(metadata_lock);
+        if (partial[index] == 0 && !add_page(index))
+            return nullptr;
+        slab& s = slab_at(partial[index]);
+        object = s.free_list;
+        s.free_list = *static_cast<void**>(object);
+        ++s.allocs;
+        if (s.free_list == nullptr)
+            unlink_partial(s, index);
+    }
+    std::memset(object, 0, std::size_t{1} << (index + smallest_shift));
+    return object;
+}
+
+void metadata_free(void* object, std::size_t bytes) noexcept {
+    const std::size_t index = size_index(bytes);
+    slab& s = *slab_of(object);
+    ALLOT_BUG_ON(s.kind != slab_kind::metadata);
+    sync::lock_guard hold(metadata_lock);
+    if (s.free_list == nullptr)
+        link_partial(s, index);
+    *static_cast<void**>(object) = s.free_list;
+    s.free_list = object;
+    ++s.frees;
+    // An empty page goes back, but for the last of its size, so that one object made and freed again does not bounce.
+    if (s.allocs != s.frees || (s.prev == 0 && s.next == 0))
+        return;
+    unlink_partial(s, index);
+    s.kind = slab_kind::none;
+    counter::uncharge_pages(*counter::root_account, page_bytes, counter::charge_kind::metadata);
+    free_pages(s, 1);
+}
+
+sync::spinlock& metadata_guard() noexcept { return metadata_lock; }
+
+std::size_t metadata_bytes(std::size_t bytes) noexcept { return std::size_t{1} << (size_index(bytes) + smallest_shift); }
+
+} // namespace allot::slab

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+//
+// page_alloc: the buddy lists and the chunks.
+//
+// Idea.        See page_alloc.hpp. Free blocks are linked through their descriptors by page index.
+// Concurrency. all lists under page_lock; the counts are relaxed atomics so that statistics need no lock.
+// Lock order.  page_alloc.
+#include "slab/page_alloc.hpp"
+
+#include "platform/memory.hpp"
+#include "sync/spinlock.hpp"
+
+#include <bit>
+
+namespace allot::slab {
+
+namespace {
+
+using sync::lock_guard;
+
+constinit sync::spinlock page_lock{sync::lock_rank::page_alloc};
+std::uint32_t free_lists[chunk_order + 1] ALLOT_GUARDED_BY(page_lock) = {}; // heads, page indices
+std::size_t chunks_committed ALLOT_GUARDED_BY(page_lock) = 0;
+// All relaxed: statistics.
+std::atomic<std::uint64_t> handed_out{0};
+std::atomic<std::uint64_t> committed{0};
+std::atomic<std::uint64_t> dirty_pages{0};
+
+void count_dirty(const slab& block, bool added) noexcept {
+    const std::uint64_t pages = std::uint64_t{1} << block.order;
+    if (block.dirty) // relaxed: statistics
+        dirty_pages.fetch_add(added ? pages : std::uint64_t{0} - pages, std::memory_order_relaxed);
+}
+
+/// Dirty blocks go to the front, clean ones behind the first: what was used is used again.
+void link_free(slab& block, unsigned order, bool dirty) noexcept ALLOT_REQUIRES(page_lock) {
+    block.kind = slab_kind::free_block;
+    block.order = static_cast<std::uint8_t>(order);
+    block.dirty = dirty;
+    count_dirty(block, true);
+    const std::uint32_t index = page_index(block);
+    const std::uint32_t head = free_lists[order];
+    const bool behind = !dirty && head != 0;
+    block.prev = behind ? head : 0;
+    block.next = behind ? slab_at(head).next : head;
+    if (block.prev != 0)
+        slab_at(block.prev).next = index;
+    else
+        free_lists[order] = index;
+    if (block.next != 0)
+        slab_at(block.next).prev = index;
+}
+
+void unlink_free(slab& block) noexcept ALLOT_REQUIRES(page_lock) {
+    count_dirty(block, false);
+    if (block.prev != 0)
+        slab_at(block.prev).next = block.next;
+    else
+        free_lists[block.order] = block.next;
+    if (block.next != 0)
+        slab_at(block.next).prev = block.prev;
+    block.kind = slab_kind::none;
+    block.next = block.prev = 0;
+}
+
+/// Puts a block on its list, merged with its buddies as far as they are free.
+void free_block(std::uint32_t page, unsigned order, bool dirty) noexcept ALLOT_REQUIRES(page_lock) {
+    while (order < chunk_order) {
+        slab& buddy = slab_at(page ^ (1u << order));
+        if (buddy.kind != slab_kind::free_block || buddy.order != order)
+            break;
+        dirty |= buddy.dirty;
+        unlink_free(buddy);
+        page &= ~(1u << order);
+        ++order;
+    }
+    link_free(slab_at(page), order, dirty);
+}
+
+/// Frees any range of pages as the largest aligned blocks that it consists of.
+void free_range(std::size_t page, std::size_t pages, bool dirty) noexcept ALLOT_REQUIRES(page_lock) {
+    while (pages != 0) {
+        const auto aligned = static_cast<unsigned>(std::countr_zero(page | chunk_pages));
+        const auto fits = static_cast<unsigned>(std::bit_width(pages)) - 1;
+        const unsigned order = aligned < fits ? aligned : fits;
+        free_block(static_cast<std::uint32_t>(page), order, dirty);
+        page += std::size_t{1} << order;
+        pages -= std::size_t{1} << order;
+    }
+}
+
+bool commit_more(std::size_t chunks) noexcept ALLOT_REQUIRES(page_lock) {
+    if ((chunks_committed + chunks) * chunk_bytes > arena.bytes || !arena_commit_chunks(chunks_committed, chunks))
+        return false;
+    committed.fetch_add(chunks * chunk_pages, std::memory_order_relaxed); // relaxed: statistics
+    const std::size_t first = chunks_committed * chunk_pages;
+    chunks_committed += chunks;
+    if (first == 0) // page 0 stays out: index 0 means none
+        free_range(1, chunks * chunk_pages - 1, false);
+    else
+        free_range(first, chunks * chunk_pages, false);
+    return true;
+}
+
+page_run take_block(unsigned order) noexcept ALLOT_REQUIRES(page_lock) {
+    unsigned found = order;
+    while (found <= chunk_order && free_lists[found] == 0)
+        ++found;
+    if (found > chunk_order) {
+        if (!commit_more(1))
+            return {};
+        return take_block(order);
+    }
+    slab& block = slab_at(free_lists[found]);
+    const bool dirty = block.dirty;
+    unlink_free(block);
+    while (found > order) {
+        --found;
+        link_free(slab_at(page_index(block) + (1u << found)), found, dirty);
+    }
+    return {&block, !dirty};
+}
+
+/// First chunk of `count` adjacent chunks that are wholly free, or chunks_committed if there are none.
+std::size_t find_free_chunks(std::size_t count) noexcept ALLOT_REQUIRES(page_lock) {
+    std::size_t run = 0;
+    for (std::size_t chunk = 1; chunk < chunks_committed; ++chunk) {
+        const slab& first = slab_at(static_cast<std::uint32_t>(chunk * chunk_pages));
+        run = first.kind == slab_kind::free_block && first.order == chunk_order ? run + 1 : 0;
+        if (run == count)
+            return chunk + 1 - count;
+    }
+    return chunks_committed;
+}
+
+/// Free chunks at the end of the committed part, count; new ones continue them.
+std::size_t free_chunks_at_end() noexcept ALLOT_REQUIRES(page_lock) {
+    std::size_t count = 0;
+    while (chunks_committed - count > 1) {
+        const slab& first = slab_at(static_cast<std::uint32_t>((chunks_committed - count - 1) * chunk_pages));
+        if (first.kind != slab_kind::free_block || first.order != chunk_order)
+            break;
+        ++count;
+    }
+    return count;
+}
+
+page_run take_chunks(std::size_t count) noexcept ALLOT_REQUIRES(page_lock) {
+    std::size_t chunk = find_free_chunks(count);
+    if (chunk == chunks_committed) {
+        if (chunks_committed == 0 && !commit_more(1)) // chunk 0 lacks its first page
+            return {};
+        const std::size_t at_end = free_chunks_at_end();
+        chunk = chunks_committed - at_end;
+        if (!commit_more(count - at_end))
+            return {};
+    }
+    page_run run{&slab_at(static_cast<std::uint32_t>(chunk * chunk_pages)), true};
+    for (std::size_t i = 0; i < count; ++i) {
+        slab& block = slab_at(static_cast<std::uint32_t>((chunk + i) * chunk_pages));
+        run.zeroed = run.zeroed && !block.dirty;
+        unlink_free(block);
+    }
+    return run;
+}
+
+/// Takes one free block that is dirty and at least of `order_min` off its list, or null.
+slab* take_dirty(unsigned order_min) noexcept {
+    lock_guard hold(page_lock);
+    for (unsigned order = chunk_order + 1; order-- > order_min;)
+        for (std::uint32_t page = free_lists[order]; page != 0; page = slab_at(page).next)
+            if (slab_at(page).dirty) {
+                unlink_free(slab_at(page));
+                return &slab_at(page);
+            }
+    return nullptr;
+}
+
+} // namespace
+
+page_run alloc_pages(unsigned order) noexcept {
+    lock_guard hold(page_lock);
+    const page_run run = take_block(order);
+    if (run.first != nullptr)
+        handed_out.fetch_add(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: statistics
+    return run;
+}
+
+page_run alloc_run(std::size_t pages, std::size_t alignment_pages) noexcept {
+    const std::size_t wanted = pages > alignment_pages ? pages : alignment_pages;
+    if (wanted > arena.bytes / page_bytes)
+        return {};
+    lock_guard hold(page_lock);
+    page_run run;
+    std::size_t taken = std::bit_ceil(wanted);
+    std::size_t skip = 0;
+    if (taken <= chunk_pages) {
+        run = take_block(static_cast<unsigned>(std::countr_zero(taken)));
+    } else {
+        // Whole chunks; an alignment above a chunk takes so many more that an aligned run is among them.
+        const std::size_t extra = alignment_pages > chunk_pages ? alignment_pages : 0;
+        taken = round_up(pages + extra, chunk_pages);
+        run = take_chunks(taken / chunk_pages);
+        if (run.first != nullptr && extra != 0) {
+            const auto address = reinterpret_cast<std::uintptr_t>(start_of(*run.first));
+            skip = (round_up(address, alignment_pages * page_bytes) - address) / page_bytes;
+        }
+    }
+    if (run.first == nullptr)
+        return run;
+    const std::size_t page = page_index(*run.first);
+    free_range(page, skip, !run.zeroed);
+    free_range(page + skip + pages, taken - skip - pages, !run.zeroed);
+    run.first = &slab_at(static_cast<std::uint32_t>(page + skip));
+    handed_out.fetch_add(pages, std::memory_order_relaxed); // relaxed: statistics
+    return run;
+}
+
+void free_pages(slab& first, std::size_t pages) noexcept {
+    lock_guard hold(page_lock);
+    free_range(page_index(first), pages, true);
+    handed_out.fetch_sub(pages, std::memory_order_relaxed); // relaxed: statistics
+}
+
+std::uint64_t purge_pages(unsigned order_min) noexcept {
+    std::uint64_t bytes = 0;
+    platform::errno_guard keep;
+    while (slab* block = take_dirty(order_min)) {
+        // Off the list, the block is this thread's; its order is still in the descriptor.
+        const unsigned order = block->order;
+        const bool dropped = platform::discard(start_of(*block), page_bytes << order);
+        bytes += dropped ? page_bytes << order : 0;
+        lock_guard hold(page_lock);
+        free_block(page_index(*block), order, !dropped);
+        if (!dropped)
+            break;
+    }
+    return bytes;
+}
+
+std::uint64_t pages_handed_out() noexcept { return handed_out.load(std::memory_order_relaxed); } // relaxed: statistics
+std::uint64_t pages_committed() noexcept { return committed.load(std::memory_order_relaxed); }   // relaxed: statistics
+std::uint64_t pages_dirty() noexcept { return dirty_pages.load(std::memory_order_relaxed); }     // relaxed: statistics
+
+} // namespace allot::slab

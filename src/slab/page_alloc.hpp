@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// page_alloc: runs of pages from the arena, a buddy system per 4 MiB chunk.
+//
+// Idea.        Orders 0..10; a block's buddy differs in one bit, so freeing merges in a few steps. A request for n pages
+//              takes the next power of two and gives the rest back, so it costs n pages. Runs above 4 MiB take whole chunks.
+//              Freed blocks keep their contents ("dirty") until the decay timer or purge() gives them to the system; dirty
+//              blocks are reused first.
+// Invariants.  I1  handed_out() = pages in blocks that were allocated and not freed, exactly.
+//              I2  No two free buddies of one order exist.
+//              I3  A block that is not dirty reads as zeros.
+// Concurrency. any thread, Context atomic.
+// Lock order.  page_alloc, innermost.
+// Checked by.  test/slab/page_alloc_test.cc
+// Source.      Knuth 2.5; Linux mm/page_alloc.c; jemalloc's decay.
+#pragma once
+
+#include "slab/arena.hpp"
+
+namespace allot::slab {
+
+/// A run of pages. `first` is null if there was none. `zeroed`: reads as zeros.
+struct page_run {
+    slab* first = nullptr;
+    bool zeroed = false;
+};
+
+/// Takes a block of 2^order pages (order <= chunk_order), aligned to its size. Context: atomic.
+[[nodiscard]] page_run alloc_pages(unsigned order) noexcept;
+/// Takes exactly `pages` pages, the first aligned to `alignment_pages` (a power of two). Context: atomic.
+[[nodiscard]] page_run alloc_run(std::size_t pages, std::size_t alignment_pages) noexcept;
+/// Gives back pages taken above, any sub-range of whole pages. The descriptors must be reset (kind none).
+void free_pages(slab& first, std::size_t pages) noexcept;
+
+/// Pages handed out now, count.
+std::uint64_t pages_handed_out() noexcept;
+/// Pages committed so far, count.
+std::uint64_t pages_committed() noexcept;
+
+/// Gives the contents of free blocks of at least `order_min` to the system. Returns bytes. Context: task.
+std::uint64_t purge_pages(unsigned order_min) noexcept;
+/// Free pages that still hold contents, count.
+std::uint64_t pages_dirty() noexcept;
+
+} // namespace allot::slab

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+//
+// remote: blocks of a slab that were freed by somebody who does not hold it.
+//
+// Idea.        One 64-bit word a slab, apart from the holder's line: a list of freed blocks (16-bit offsets, linked through
+//              the blocks), its length, and what the next freer has to do. Freeing is one compare-and-swap in any context.
+//
+//                bits  0..15  head: offset of the first block / 8, plus 1; 0 = empty
+//                bits 16..31  count of blocks on the list
+//                bit  32      frozen: the slab is in a thread's heap; bits 48..63 are the thread's slot
+//                bit  33      notify: nobody will look at the list by itself, so a freer has to queue the slab
+//                bit  34      queued: somebody has, and has not processed it yet
+//
+// Invariants.  I1  Who sets `queued` owns the duty to have the slab processed; until then its pages are not given back.
+//              I2  frozen changes only under the node lock of the slab's cache; so do the slot bits.
+//              I3  The list is taken only by the holder: the frozen slab's thread (slot lock), else the node lock.
+// Concurrency. push: any thread, Context any. The rest: the holder.
+// Checked by.  test/slab/remote_test.cc, verify/explore
+// Source.      snmalloc's and mimalloc's remote lists; SLUB's frozen bit.
+#pragma once
+
+#include "slab/arena.hpp"
+
+namespace allot::slab {
+
+inline constexpr std::uint64_t remote_head_mask = 0xffff;
+inline constexpr std::uint64_t remote_count_one = std::uint64_t{1} << 16;
+inline constexpr std::uint64_t remote_count_mask = std::uint64_t{0xffff} << 16;
+inline constexpr std::uint64_t remote_frozen = std::uint64_t{1} << 32;
+inline constexpr std::uint64_t remote_notify = std::uint64_t{1} << 33;
+inline constexpr std::uint64_t remote_queued = std::uint64_t{1} << 34;
+inline constexpr unsigned remote_slot_shift = 48;
+
+constexpr std::uint32_t remote_slot(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>(word >> remote_slot_shift);
+}
+constexpr std::uint64_t remote_count(std::uint64_t word) noexcept { return (word & remote_count_mask) >> 16; }
+
+/// Pushes `block` (whose free link is at `link`) and returns the word before. The caller must queue the slab if that word
+/// has `notify` and not `queued`; `queued` is then set.
+inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcept {
+    auto& word = remote_of(s).word;
+    const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - start_of(s));
+    std::uint64_t old = word.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
+    for (;;) {
+        __builtin_memcpy(link, &old, sizeof(std::uint16_t)); // the low 16 bits are the head
+        std::uint64_t fresh = (old & ~remote_head_mask) + remote_count_one;
+        fresh |= offset / 8 + 1;
+        fresh |= (old & remote_notify) != 0 ? remote_queued : 0;
+        // (1) acq_rel: pairs with (2): the taker sees the links, and all uses of the block before its free. Failure relaxed.
+        if (word.compare_exchange_weak(old, fresh, std::memory_order_acq_rel, std::memory_order_relaxed))
+            return old;
+    }
+}
+
+/// Empties the list, clears `clear` and sets `set`, and returns the word before. Holder only.
+inline std::uint64_t take_remote(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
+    auto& word = remote_of(s).word;
+    std::uint64_t old = word.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
+    // (2) acq_rel: pairs with (1). Failure is relaxed: it is retried.
+    while (!word.compare_exchange_weak(old, (old & ~(remote_head_mask | remote_count_mask | clear)) | set,
+                                       std::memory_order_acq_rel, std::memory_order_relaxed)) {}
+    return old;
+}
+
+} // namespace allot::slab

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+//
+// revoke: taking a thread's fast path away, one thread or all of them; a thread's beginning and end.
+//
+// Idea.        With the slot's lock held: mark the slot closed, overwrite the thread's id and table, wait one grace period for
+//              that one thread. A scope change that was under way may have put a table back; then once more, and since every
+//              later one sees the mark, that is the last time. The thread opens its fast path itself, at its next slow call.
+// Concurrency. close_thread: slot lock held, any thread. stop_world: holds all slot locks.
+// Lock order.  registry > slot.
+// Checked by.  test/slab/revoke_test.cc, verify/spin/revoke.pml
+#include "slab/alloc.hpp"
+#include "slab/slab_ops.hpp"
+
+namespace allot::slab {
+
+namespace {
+
+std::atomic<bool> world_stopped{false};
+
+bool fast_path_allowed() noexcept { return ALLOT_TSAN || platform::membarrier_ready(); }
+
+void store_closed(sync::thread_state& thread) noexcept {
+    // Relaxed: the barrier of the grace period that follows orders them.
+    thread.fast_id.store(sync::closed_id, std::memory_order_relaxed);
+    thread.active.store(empty_table, std::memory_order_relaxed); // relaxed: as above
+}
+
+/// Opens the calling thread's fast path. Slot held.
+void open_own(sync::thread_slot& slot) noexcept {
+    thread_heaps& heaps = heaps_of(slot);
+    const auto* current = static_cast<const heap*>(sync::tls.heap);
+    if (current == nullptr)
+        return; // the slot is being attached
+    active_table* table = empty_table;
+    std::uint32_t capacity = cache_count_max;
+    // acquire: pairs with group/lifecycle.cc(1); a group closed later is swept after this slot is unlocked.
+    if (current->owner->online.load(std::memory_order_acquire)) { // (1) pairs with group/lifecycle.cc(1)
+        table = current->active;
+        capacity = current->capacity;
+    }
+    sync::tls.capacity = capacity;
+    sync::tls.active.store(table, std::memory_order_relaxed);         // relaxed: own thread reads it
+    sync::tls.fast_id.store(slot.index, std::memory_order_relaxed);   // relaxed: own thread reads it
+    heaps.closed.store(0, std::memory_order_relaxed);                 // relaxed: own thread reads it
+}
+
+} // namespace
+
+cold_section::cold_section() noexcept ALLOT_NO_TSA
+    : slot_(this_slot()), locked_((sync::tls.flags & sync::owns_the_world) == 0) {
+    ++sync::tls.busy;
+    compiler_barrier();
+    if (locked_)
+        slot_.lock.lock();
+    store_closed(sync::tls);
+    compiler_barrier();
+}
+
+cold_section::~cold_section() ALLOT_NO_TSA {
+    const bool own = &slot_ == sync::tls.slot;
+    if (own && locked_ && fast_path_allowed() && (sync::tls.flags & sync::thread_exited) == 0)
+        open_own(slot_);
+    if (locked_)
+        slot_.lock.unlock();
+    compiler_barrier();
+    --sync::tls.busy;
+}
+
+void close_thread(sync::thread_slot& slot) noexcept {
+    thread_heaps& heaps = heaps_of(slot);
+    heaps.closed.store(1, std::memory_order_seq_cst); // (2) pairs with scope.cc(1), by way of the barrier that follows
+    // relaxed: slot held, so the owner neither comes nor goes.
+    sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
+    if (thread == nullptr)
+        return;
+    do {
+        store_closed(*thread);
+        sync::real::all_barrier();
+        wait_for_reader(slot.reader);
+        // relaxed: written by a scope change that did not see `closed`, in a section that is over now.
+    } while (thread->active.load(std::memory_order_relaxed) != empty_table);
+}
+
+void for_each_slot_closed(bool (*wanted)(thread_heaps& heaps, void* data) noexcept,
+                          void (*visit)(sync::thread_slot& slot, void* data) noexcept, void* data) noexcept {
+    sync::busy_scope busy;
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; i < end; ++i) {
+        sync::thread_slot& slot = sync::slot_at(i);
+        sync::lock_guard hold(slot.lock);
+        if (!wanted(heaps_of(slot), data))
+            continue;
+        close_thread(slot);
+        visit(slot, data);
+    }
+}
+
+void stop_world() noexcept ALLOT_NO_TSA {
+    ++sync::tls.busy;
+    compiler_barrier();
+    sync::slots_registry_lock().lock();
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; i < end; ++i)
+        sync::slot_at(i).lock.lock();
+    sync::tls.flags |= sync::owns_the_world;
+    // (3) seq_cst: pairs with (4): a remote free that begins after the grace periods below sees it.
+    world_stopped.store(true, std::memory_order_seq_cst);
+    for (std::uint32_t i = 1; i < end; ++i)
+        close_thread(sync::slot_at(i));
+    sync::rcu_guard::shared_side().wait();
+    --sync::tls.busy;
+}
+
+void resume_world() noexcept ALLOT_NO_TSA {
+    ++sync::tls.busy;
+    compiler_barrier();
+    world_stopped.store(false, std::memory_order_seq_cst); // (5) pairs with (4)
+    sync::tls.flags &= ~sync::owns_the_world;
+    for (std::uint32_t i = sync::slots_used(); i-- > 1;)
+        sync::slot_at(i).lock.unlock();
+    sync::slots_registry_lock().unlock();
+    compiler_barrier();
+    --sync::tls.busy;
+}
+
+bool world_is_stopped() noexcept {
+    // (4) seq_cst: pairs with (3), (5).
+    return world_stopped.load(std::memory_order_seq_cst) && (sync::tls.flags & sync::owns_the_world) == 0;
+}
+
+void begin_thread() noexcept {
+    auto& tls = sync::tls;
+    if (tls.slot != &sync::no_slot || (tls.flags & (sync::thread_exited | sync::owns_the_world)) != 0 || tls.busy != 0)
+        return;
+    tls.active.store(empty_table, std::memory_order_relaxed); // relaxed: own thread reads it
+    tls.capacity = cache_count_max;
+    platform::errno_guard keep;
+    if (!sync::slot_attach())
+        return;
+    if (tls.heap == nullptr) {
+        cold_section here;
+        tls.heap = here.heaps().base;
+    }
+}
+
+void end_thread() noexcept {
+    auto& tls = sync::tls;
+    if (tls.slot == &sync::no_slot)
+        return;
+    {
+        cold_section here;
+        tls.flags |= sync::thread_exited;
+        thread_heaps& heaps = here.heaps();
+        drain_queue(here.slot());
+        for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.front()) {
+            h->depth = 0;
+            drop_heap(*h);
+        }
+        heaps.root.depth = 0;
+        heaps.base = &heaps.root;
+        park_all(heaps.root);
+        park_all(heaps.shared);
+        heaps.failure_valid = false;
+        tls.heap = nullptr;
+    }
+    sync::thread_slot& slot = *tls.slot;
+    sync::slot_detach();
+    // What was pushed meanwhile; what comes later sees that the slot has no owner.
+    sync::busy_scope busy;
+    sync::lock_guard hold(slot.lock);
+    drain_queue(slot);
+}
+
+void park_dead_threads() noexcept {
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; i < end; ++i) {
+        sync::thread_slot& slot = sync::slot_at(i);
+        if (&slot == sync::tls.slot)
+            continue;
+        thread_heaps& heaps = heaps_of(slot);
+        drain_queue(slot);
+        for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.front()) {
+            h->depth = 0;
+            drop_heap(*h);
+        }
+        heaps.root.depth = 0;
+        heaps.base = &heaps.root;
+        park_all(heaps.root);
+        park_all(heaps.shared);
+    }
+}
+
+} // namespace allot::slab

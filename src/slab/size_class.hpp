@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+//
+// size_class: the sizes that kmalloc serves from slabs.
+//
+// Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 32 KiB, so at most a fifth of a block is
+//              rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Small sizes look the class up in
+//              a table of bytes, larger ones compute it from the highest bits.
+// Concurrency. constants.
+// Checked by.  test/slab/size_class_test.cc
+// Source.      jemalloc's size classes; docs/design.md "Memory".
+#pragma once
+
+#include "base/compiler.hpp"
+
+#include <array>
+#include <bit>
+
+namespace allot::slab {
+
+inline constexpr std::size_t kmalloc_max_bytes = 32768;
+inline constexpr std::size_t small_table_max_bytes = 1024;
+inline constexpr std::uint32_t kmalloc_class_count = 41;
+
+namespace detail {
+
+/// Class for sizes above 128: group by the highest bit, then the two bits below it.
+constexpr std::uint32_t computed_class(std::size_t bytes) noexcept {
+    const auto last = bytes - 1;
+    const auto high = static_cast<std::uint32_t>(std::bit_width(last)) - 1; // 7 for 129..256
+    const auto quarter = static_cast<std::uint32_t>(last >> (high - 2)) & 3;
+    return 9 + (high - 7) * 4 + quarter;
+}
+
+constexpr std::uint32_t reference_class(std::size_t bytes) noexcept {
+    if (bytes <= 8)
+        return 0;
+    if (bytes <= 128)
+        return static_cast<std::uint32_t>((bytes + 15) / 16);
+    return computed_class(bytes);
+}
+
+constexpr std::size_t reference_bytes(std::uint32_t index) noexcept {
+    if (index == 0)
+        return 8;
+    if (index <= 8)
+        return std::size_t{index} * 16;
+    const std::uint32_t doubling = (index - 9) / 4;
+    const std::uint32_t quarter = (index - 9) % 4 + 1;
+    return (std::size_t{128} << doubling) + quarter * (std::size_t{32} << doubling);
+}
+
+constexpr auto make_small_table() noexcept {
+    std::array<std::uint8_t, small_table_max_bytes / 8 + 1> table{};
+    for (std::size_t i = 0; i < table.size(); ++i)
+        table[i] = static_cast<std::uint8_t>(reference_class(i * 8));
+    return table;
+}
+
+constexpr auto make_bytes_table() noexcept {
+    std::array<std::uint16_t, kmalloc_class_count> table{};
+    for (std::uint32_t i = 0; i < kmalloc_class_count; ++i)
+        table[i] = static_cast<std::uint16_t>(reference_bytes(i));
+    return table;
+}
+
+inline constexpr auto small_table = make_small_table();
+inline constexpr auto bytes_table = make_bytes_table();
+
+} // namespace detail
+
+/// Class that serves `bytes`, at most kmalloc_max_bytes. 0 bytes are served as 1.
+ALLOT_INLINE std::uint32_t class_of(std::size_t bytes) noexcept {
+    if (bytes <= small_table_max_bytes) [[likely]]
+        return detail::small_table[(bytes + 7) >> 3];
+    return detail::computed_class(bytes);
+}
+
+/// Block size of a class, bytes.
+constexpr std::size_t class_bytes(std::uint32_t index) noexcept { return detail::bytes_table[index]; }
+
+static_assert(class_bytes(kmalloc_class_count - 1) == kmalloc_max_bytes);
+static_assert(detail::reference_class(kmalloc_max_bytes) == kmalloc_class_count - 1);
+
+} // namespace allot::slab

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: MIT
+//
+// slab_ops: the places of a slab and the moves between them.
+//
+// Idea.        See slab_ops.hpp. Order growth: the first slabs of a cache are small, so that many small groups stay small.
+// Concurrency. holder only. Relaxed accesses to `owner` throughout: the thread that compares it with its own id finds its
+//              own stores; others only ever see an id that is not theirs.
+// Lock order.  slot > node > page_alloc.
+#include "slab/slab_ops.hpp"
+
+#include "slab/debug.hpp"
+#include "slab/obj_cgroup.hpp"
+#include "slab/page_alloc.hpp"
+
+#include <cstring>
+
+namespace allot::slab {
+
+namespace {
+
+using sync::lock_guard;
+
+constexpr std::uint32_t owner_full = 0x80000000; // in slab::owner: no free block, so a local free goes the slow way
+
+std::uint32_t owner_id(const slab& s, const heap& h) noexcept {
+    // Objects with a link behind them, and shared ones, always take the slow path.
+    const bool fast = s.kind == slab_kind::owned && s.cache->shape.link_offset == 0;
+    return fast ? h.slot->index : 0;
+}
+
+unsigned order_for(const kmem_cache& cache) noexcept {
+    // relaxed: a hint for the size of the next slab.
+    const std::uint32_t slabs = cache.nr_slabs.load(std::memory_order_relaxed);
+    unsigned order = cache.shape.order_min;
+    for (std::uint32_t step = 2; step <= slabs && order < slab_order_max; step *= 2)
+        ++order;
+    return order;
+}
+
+std::uint16_t capacity_of(const kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
+    const std::size_t each = cache.shape.object_bytes + (kind == slab_kind::shared ? sizeof(std::uint32_t) : 0);
+    return static_cast<std::uint16_t>((page_bytes << order) / each);
+}
+
+counter::charge_kind kind_of_charge(slab_kind kind) noexcept {
+    return kind == slab_kind::shared ? counter::charge_kind::shared : counter::charge_kind::slab;
+}
+
+bool charge_slab(kmem_cache& cache, unsigned order, slab_kind kind, shortage* why) noexcept {
+    sync::rcu_guard section;
+    // (1) acquire: pairs with group/lifecycle.cc(2): the new payer is alive.
+    cache_owner& payer = *cache.payer.load(std::memory_order_acquire);
+    why->wanted = page_bytes << order;
+    why->over = nullptr;
+    return counter::try_charge_pages(payer, page_bytes << order, kind_of_charge(kind), &why->over);
+}
+
+void uncharge_slab(kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
+    sync::rcu_guard section;
+    // (2) acquire: pairs with group/lifecycle.cc(2).
+    cache_owner& payer = *cache.payer.load(std::memory_order_acquire);
+    counter::uncharge_pages(payer, page_bytes << order, kind_of_charge(kind));
+}
+
+void init_slab(slab& s, kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
+    const std::uint32_t first = page_index(s);
+    std::memset(arena.orders + first, static_cast<int>(order), std::size_t{1} << order);
+    s.free_list = nullptr;
+    s.allocs = s.frees = 0;
+    s.owner.store(0, std::memory_order_relaxed);
+    s.object_bytes = cache.shape.object_bytes;
+    s.cache = &cache;
+    s.home = nullptr;
+    s.next = s.prev = 0;
+    s.capacity = capacity_of(cache, order, kind);
+    s.carved = 0;
+    s.order = static_cast<std::uint8_t>(order);
+    s.place = slab_place::none;
+    s.kind = kind;
+    // relaxed: no block of the slab is known to anybody yet; handing one over orders it.
+    remote_of(s).word.store(0, std::memory_order_relaxed);
+    remote_of(s).folded = 0;
+    if (kind == slab_kind::shared)
+        std::memset(static_cast<void*>(owner_ids(s)), 0, s.capacity * sizeof(std::uint32_t));
+}
+
+void construct_objects(slab& s) noexcept {
+    if (s.cache->shape.constructor == nullptr)
+        return;
+    for (std::uint32_t i = 0; i < s.capacity; ++i)
+        s.cache->shape.constructor(start_of(s) + std::size_t{i} * s.object_bytes);
+}
+
+slab* new_slab_of_order(heap& h, kmem_cache& cache, unsigned order, shortage* why) noexcept {
+    const slab_kind kind = cache.is_root() ? slab_kind::shared : slab_kind::owned;
+    if (!charge_slab(cache, order, kind, why))
+        return nullptr;
+    const page_run run = alloc_pages(order);
+    if (run.first == nullptr) {
+        uncharge_slab(cache, order, kind);
+        why->over = nullptr;
+        return nullptr;
+    }
+    slab& s = *run.first;
+    init_slab(s, cache, order, kind);
+    construct_objects(s);
+    debug_new_slab(s);
+    // relaxed: the caller holds the cache alive (its entry in the array, or the root cache).
+    cache.refs.fetch_add(1, std::memory_order_relaxed);
+    cache.nr_slabs.fetch_add(1, std::memory_order_relaxed); // relaxed: a hint and a statistic
+    s.home = &h;
+    // relaxed: as in init_slab.
+    remote_of(s).word.store(remote_frozen | std::uint64_t{h.slot->index} << remote_slot_shift,
+                            std::memory_order_relaxed);
+    ++h.nr_slabs;
+    return &s;
+}
+
+slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    for (unsigned order = order_for(cache);; order = cache.shape.order_min) {
+        slab* const s = new_slab_of_order(h, cache, order, why);
+        if (s != nullptr || order == cache.shape.order_min)
+            return s;
+    }
+}
+
+/// Gives the pages of an empty slab, which is on no list and not queued, back. Slot held.
+void release_slab(slab& s) noexcept {
+    ALLOT_ASSERT(s.place == slab_place::none && s.allocs == s.frees);
+    kmem_cache& cache = *s.cache;
+    const unsigned order = s.order;
+    const slab_kind kind = s.kind;
+    s.kind = slab_kind::none;
+    s.owner.store(0, std::memory_order_relaxed);
+    s.capacity = 0;
+    s.cache = nullptr;
+    uncharge_slab(cache, order, kind);
+    free_pages(s, std::size_t{1} << order);
+    cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed); // relaxed: a hint and a statistic
+    // (3) acq_rel: pairs with itself: the last put comes after all that other slabs' releases did with the cache.
+    if (cache.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        sync::queue_work(sync::stage::release, cache.release_work);
+}
+
+bool is_queued(const slab& s) noexcept {
+    // (4) acquire: pairs with remote.hpp(2): who sees it cleared sees what the clearer did.
+    return (remote_of(s).word.load(std::memory_order_acquire) & remote_queued) != 0;
+}
+
+void unfreeze_home(slab& s) noexcept {
+    --s.home->nr_slabs;
+    s.home = nullptr;
+}
+
+/// Releases an empty frozen slab that is in its heap's partial list, but for the last one there.
+void retire(slab& s) noexcept {
+    heap& h = *s.home;
+    std::uint32_t& head = h.partial[s.cache->shape.index];
+    const bool only_one = s.prev == 0 && s.next == 0;
+    if ((only_one && !h.dropped) || is_queued(s))
+        return;
+    unlink(head, s);
+    s.place = slab_place::none;
+    unfreeze_home(s);
+    release_slab(s);
+}
+
+void make_active(heap& h, slab& s) noexcept {
+    ALLOT_ASSERT(s.place == slab_place::none);
+    s.place = slab_place::active;
+    ++s.allocs; // the bias: a free never finds the active slab empty
+    s.owner.store(owner_id(s, h), std::memory_order_relaxed);
+    h.active[s.cache->shape.index].store(&s, std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
+}
+
+/// The active slab has nothing left: puts it on the full list. False if blocks came back meanwhile.
+bool make_full(heap& h, slab& s) noexcept {
+    collect(s, 0, remote_notify);
+    if (s.free_list != nullptr) {
+        collect(s, remote_notify, 0);
+        return false;
+    }
+    h.active[s.cache->shape.index].store(&empty_slab, std::memory_order_relaxed); // relaxed: the slot is closed
+    deactivate(s);
+    s.place = slab_place::heap_full;
+    const std::uint32_t id = s.owner.load(std::memory_order_relaxed);
+    s.owner.store(id != 0 ? id | owner_full : 0, std::memory_order_relaxed);
+    link(h.full, s);
+    return true;
+}
+
+/// A slab of the heap's full list has a free block: moves it to the partial list.
+void make_partial(slab& s) noexcept {
+    heap& h = *s.home;
+    unlink(h.full, s);
+    collect(s, remote_notify, 0);
+    s.place = slab_place::heap_partial;
+    s.owner.store(owner_id(s, h), std::memory_order_relaxed);
+    link(h.partial[s.cache->shape.index], s);
+}
+
+slab* adopt(heap& h, kmem_cache& cache) noexcept {
+    lock_guard hold(cache.node.lock);
+    if (cache.node.partial == 0)
+        return nullptr;
+    slab& s = slab_at(cache.node.partial);
+    unlink(cache.node.partial, s);
+    s.place = slab_place::none;
+    s.home = &h;
+    ++h.nr_slabs;
+    collect(s, remote_notify | ~std::uint64_t{0} << remote_slot_shift,
+            remote_frozen | std::uint64_t{h.slot->index} << remote_slot_shift);
+    return &s;
+}
+
+slab* first_partial(heap& h, std::uint32_t index) noexcept {
+    if (h.partial[index] == 0)
+        return nullptr;
+    slab& s = slab_at(h.partial[index]);
+    unlink(h.partial[index], s);
+    s.place = slab_place::none;
+    return &s;
+}
+
+bool has_free_block(slab& s) noexcept {
+    if (s.free_list == nullptr)
+        collect(s);
+    return s.free_list != nullptr || carve(s);
+}
+
+/// An unfrozen slab that has blocks, or none, live: links it where it belongs. Node held.
+void link_to_node(slab& s) noexcept ALLOT_REQUIRES(s.cache->node.lock) {
+    const bool has_free = s.free_list != nullptr || s.carved < s.capacity;
+    s.place = has_free ? slab_place::node_partial : slab_place::node_full;
+    link(has_free ? s.cache->node.partial : s.cache->node.full, s);
+}
+
+void unlink_from_node(slab& s) noexcept ALLOT_REQUIRES(s.cache->node.lock) {
+    unlink(s.place == slab_place::node_partial ? s.cache->node.partial : s.cache->node.full, s);
+    s.place = slab_place::none;
+}
+
+/// A queued slab that this slot holds.
+void process_own(slab& s) noexcept {
+    collect(s, remote_queued, 0);
+    if (s.place == slab_place::heap_full && s.free_list != nullptr)
+        make_partial(s);
+    if (s.place == slab_place::heap_partial && s.empty())
+        retire(s);
+}
+
+} // namespace
+
+void unlink(std::uint32_t& head, slab& s) noexcept {
+    if (s.prev != 0)
+        slab_at(s.prev).next = s.next;
+    else
+        head = s.next;
+    if (s.next != 0)
+        slab_at(s.next).prev = s.prev;
+    s.next = s.prev = 0;
+}
+
+void link(std::uint32_t& head, slab& s) noexcept {
+    s.prev = 0;
+    s.next = head;
+    if (head != 0)
+        slab_at(head).prev = page_index(s);
+    head = page_index(s);
+}
+
+void collect(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
+    // relaxed: an empty list may be left for later unless bits have to change.
+    if (clear == 0 && set == 0 && (remote_of(s).word.load(std::memory_order_relaxed) & remote_head_mask) == 0)
+        return;
+    const std::uint64_t word = take_remote(s, clear, set);
+    auto head = static_cast<std::uint16_t>(word & remote_head_mask);
+    while (head != 0) {
+        char* const block = start_of(s) + std::size_t{head - 1u} * 8;
+        std::memcpy(&head, &link_of(s.cache->shape, block), sizeof head);
+        push(s, block);
+    }
+}
+
+bool carve(slab& s) noexcept {
+    // About half a page at a time: enough to stay on the fast path, and memory that is not needed stays untouched.
+    constexpr std::uint32_t batch_bytes = 2048;
+    std::uint32_t count = batch_bytes / s.object_bytes + 1;
+    const auto left = static_cast<std::uint32_t>(s.capacity - s.carved);
+    count = count < left ? count : left;
+    for (std::uint32_t i = count; i-- != 0;) {
+        void* const block = start_of(s) + (std::size_t{s.carved} + i) * s.object_bytes;
+        link_of(s.cache->shape, block) = s.free_list;
+        s.free_list = block;
+    }
+    s.carved = static_cast<std::uint16_t>(s.carved + count);
+    return count != 0;
+}
+
+void* pop(slab& s) noexcept {
+    void* const block = s.free_list;
+    s.free_list = link_of(s.cache->shape, block);
+    ++s.allocs;
+    return block;
+}
+
+void push(slab& s, void* block) noexcept {
+    link_of(s.cache->shape, block) = s.free_list;
+    s.free_list = block;
+    ++s.frees;
+}
+
+slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    const std::uint32_t index = cache.shape.index;
+    slab* s = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held
+    if (s != &empty_slab) {
+        if (has_free_block(*s) || !make_full(h, *s))
+            return s;
+    }
+    s = first_partial(h, index);
+    if (s == nullptr)
+        s = adopt(h, cache);
+    if (s == nullptr)
+        s = new_slab(h, cache, why);
+    if (s == nullptr)
+        return nullptr;
+    make_active(h, *s);
+    [[maybe_unused]] const bool has_free = has_free_block(*s);
+    ALLOT_ASSERT(has_free);
+    return s;
+}
+
+void fold_allocations(slab& s) noexcept {
+    if (s.kind != slab_kind::owned)
+        return;
+    std::uint64_t& folded = remote_of(s).folded;
+    const std::uint64_t allocations = s.live() + s.frees;
+    sync::rcu_guard section;
+    // (9) acquire: pairs with group/lifecycle.cc(2).
+    cache_owner& payer = *s.cache->payer.load(std::memory_order_acquire);
+    payer.counter().allocations.fetch_add(allocations - folded, std::memory_order_relaxed); // relaxed: statistics
+    folded = allocations;
+}
+
+void fold_active(heap& h) noexcept {
+    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i)
+        if (slab* const s = h.active[i].load(std::memory_order_relaxed); s != &empty_slab) // relaxed: slot held
+            fold_allocations(*s);
+}
+
+void deactivate(slab& s) noexcept {
+    ALLOT_ASSERT(s.place == slab_place::active);
+    fold_allocations(s);
+    --s.allocs;
+    s.place = slab_place::none;
+}
+
+void park(slab& s) noexcept {
+    kmem_cache& cache = *s.cache;
+    s.place = slab_place::none;
+    s.owner.store(0, std::memory_order_relaxed);
+    unfreeze_home(s);
+    {
+        lock_guard hold(cache.node.lock);
+        collect(s, remote_frozen | ~std::uint64_t{0} << remote_slot_shift, remote_notify);
+        if (!s.empty() || is_queued(s)) {
+            link_to_node(s);
+            return;
+        }
+    }
+    release_slab(s);
+}
+
+void after_local_free(slab& s) noexcept {
+    if (s.place == slab_place::heap_full)
+        make_partial(s);
+    if (s.place == slab_place::heap_partial && s.empty())
+        retire(s);
+}
+
+void process_queued(sync::thread_slot& slot, slab& s) noexcept {
+    kmem_cache& cache = *s.cache;
+    {
+        lock_guard hold(cache.node.lock);
+        // (5) acquire: pairs with remote.hpp(1). Stable but for the list: frozen and slot change under the node lock.
+        const std::uint64_t word = remote_of(s).word.load(std::memory_order_acquire);
+        if ((word & remote_frozen) == 0) {
+            collect(s, remote_queued, 0);
+            unlink_from_node(s);
+            if (!s.empty()) {
+                link_to_node(s);
+                return;
+            }
+        } else if (remote_slot(word) != slot.index) {
+            push_queue(heaps_of(sync::slot_at(remote_slot(word))).queue, s);
+            return;
+        }
+    }
+    if (s.home == nullptr)
+        release_slab(s);
+    else
+        process_own(s);
+}
+
+void drain_queue(sync::thread_slot& slot) noexcept {
+    auto& queue = heaps_of(slot).queue;
+    if (queue.load(std::memory_order_relaxed) == nullptr) // relaxed: what comes later is seen later
+        return;
+    // (6) acquire: pairs with (7).
+    slab_remote* item = queue.exchange(nullptr, std::memory_order_acquire);
+    while (item != nullptr) {
+        // relaxed: the queue's exchange ordered it; read before the slab may be queued again.
+        slab_remote* const following = item->queue_next.load(std::memory_order_relaxed);
+        process_queued(slot, slab_of_remote(*item));
+        item = following;
+    }
+}
+
+void push_queue(std::atomic<slab_remote*>& queue, slab& s) noexcept {
+    slab_remote& item = remote_of(s);
+    slab_remote* head = queue.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
+    do
+        item.queue_next.store(head, std::memory_order_relaxed); // relaxed: the exchange publishes it
+    // (7) seq_cst: pairs with (6); seq_cst because the pusher then looks whether the slot's thread is gone. Failure relaxed.
+    while (!queue.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
+}
+
+void uncharge_shared(slab& s, const void* block) noexcept {
+    const cache_shape& shape = s.cache->shape;
+    // relaxed: who frees the block was handed it by who allocated it.
+    const std::uint32_t id = owner_ids(s)[object_index(s, shape, block)].exchange(0, std::memory_order_relaxed);
+    if (id == 0)
+        base::bug_object("double free", block, "?", s.cache->name);
+    obj_cgroup& owner = obj_cgroup_of(id);
+    // (8) acquire: pairs with group/lifecycle.cc(2).
+    cache_owner& payer = *owner.payer.load(std::memory_order_acquire);
+    counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
+    obj_cgroup_put(owner);
+}
+
+} // namespace allot::slab
