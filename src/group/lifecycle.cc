@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+//
+// lifecycle: the end of a group, in stages, each in a context where all of it is legal.
+//
+// Idea.        close() only unlinks and queues. The offline work gives everything the group had to its parent: pointers first,
+//              then a grace period for those who read them, then a sweep over the slots for those who hold one, then what is
+//              left in the group's own figures. The last put, in whatever context, asks for a grace period; after it the
+//              executor frees the group and puts the parent, in this order.
+//
+//              close                 caller     unhash, dying, nr_dying, queue
+//              `- offline_work       executor   unpublish children, rewrite payers -> synchronize_rcu -> sweep slots
+//                 |                             -> kill children, move own share, put owner, put the online reference
+//                 `- put (last)      any        call_rcu
+//                    `- after_gp     executor   queue free
+//                       `- free_work executor   unlink, uncharge, free, put parent
+//
+// Concurrency. see mem_cgroup.hpp. The works run one at a time.
+// Lock order.  tree > slot; nothing is held over the grace period.
+#include "group/mem_cgroup.hpp"
+#include "group/records.hpp"
+#include "slab/cache_lifecycle.hpp"
+#include "slab/metadata.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+namespace allot::memcg {
+
+namespace {
+
+using sync::lock_guard;
+
+mem_cgroup& from_life_work(sync::work& item) noexcept {
+    return base::container_of(item, &mem_cgroup::life_work);
+}
+mem_cgroup& from_create_work(sync::work& item) noexcept {
+    return base::container_of(item, &mem_cgroup::create_work);
+}
+
+/// The children that were published for the group, unpublished now. Returns their count. Tree lock held.
+std::size_t unpublish_children(mem_cgroup& group, slab::kmem_cache** out) noexcept {
+    std::size_t count = 0;
+    group.own_caches.for_each([&](slab::kmem_cache& child) noexcept {
+        if (slab::child_of(group, child.shape.index) != &child)
+            return; // inherited, or destroyed with its root cache
+        slab::unpublish_child(group, child);
+        out[count++] = &child;
+    });
+    return count;
+}
+
+void reparent(mem_cgroup& group, mem_cgroup& parent) noexcept {
+    // (2) release, in all three: pairs with the acquire loads of payer: the parent is initialised long since.
+    group.own_caches.for_each(
+        [&](slab::kmem_cache& child) noexcept { child.payer.store(&parent, std::memory_order_release); }); // (2)
+    parent.own_caches.splice_back(group.own_caches);
+    group.owners.for_each(
+        [&](slab::obj_cgroup& owner) noexcept { owner.payer.store(&parent, std::memory_order_release); }); // (2)
+    parent.owners.splice_back(group.owners);
+    group.places.for_each(
+        [&](front_place& place) noexcept { place.owner.store(&parent, std::memory_order_release); }); // (2)
+    parent.places.splice_back(group.places);
+}
+
+bool has_heap_of(slab::thread_heaps& heaps, void* data) noexcept {
+    for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        if (h->owner == data && !h->dropped)
+            return true;
+    return false;
+}
+
+void drop_heaps_of(sync::thread_slot& slot, void* data) noexcept {
+    slab::thread_heaps& heaps = slab::heaps_of(slot);
+    for (slab::heap* h = heaps.all.front(); h != nullptr;) {
+        slab::heap* const following = heaps.all.next(*h);
+        if (h->owner == data && !h->dropped)
+            slab::drop_heap(*h);
+        h = following;
+    }
+}
+
+void offline_group(sync::work& item) noexcept {
+    mem_cgroup& group = from_life_work(item);
+    mem_cgroup& parent = *group.parent_group();
+    slab::kmem_cache* children[slab::cache_count_max];
+    std::size_t count = 0;
+    {
+        lock_guard hold(tree_lock());
+        count = unpublish_children(group, children);
+        reparent(group, parent);
+    }
+    sync::synchronize_rcu();
+    // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
+    slab::for_each_slot_closed(has_heap_of, drop_heaps_of, static_cast<slab::cache_owner*>(&group));
+    for (std::size_t i = 0; i < count; ++i)
+        slab::kill_cache(*children[i]);
+    counter::reparent_local(group, parent);
+    group.reparented = true;
+    group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
+    slab::obj_cgroup_put(*group.objects);
+    put(group);
+}
+
+void free_group(sync::work& item) noexcept {
+    mem_cgroup& group = from_life_work(item);
+    mem_cgroup& parent = *group.parent_group();
+    ALLOT_ASSERT(group.own_caches.empty() && group.owners.empty() && group.children.empty());
+    mem_cgroup* payer = &parent;
+    while (payer->reparented)
+        payer = payer->parent_group();
+    counter::uncharge_object(*payer, slab::metadata_bytes(sizeof(mem_cgroup)), counter::charge_kind::metadata);
+    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
+        at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
+    free_group_memory(group);
+    put(parent); // last of all: what came before may have used it (race 37)
+}
+
+void after_grace_period(sync::work& item) noexcept {
+    item.run = free_group;
+    sync::queue_work(sync::stage::free, item);
+}
+
+void create_children(sync::work& item) noexcept {
+    mem_cgroup& group = from_create_work(item);
+    if (group.online.load(std::memory_order_relaxed)) // relaxed: decided under the tree lock, in adopt_cache
+        slab::create_wanted_children(group);
+    put(group);
+}
+
+void add_line(allot_report& report, const char* cache, std::uint64_t objects, std::uint64_t bytes) noexcept {
+    if (bytes == 0)
+        return;
+    for (std::uint32_t i = 0; i < report.nr_lines; ++i)
+        if (std::strcmp(report.line[i].cache, cache) == 0) {
+            report.line[i].objects += objects;
+            report.line[i].bytes += bytes;
+            return;
+        }
+    const bool last = report.nr_lines == ALLOT_REPORT_LINES - 1;
+    allot_report_line& line = report.line[last ? report.nr_lines : report.nr_lines++];
+    const char* const name = last ? "other" : cache;
+    std::memcpy(line.cache, name, std::strlen(name) + 1);
+    line.objects += objects;
+    line.bytes += bytes;
+}
+
+std::uint64_t own_bytes(const mem_cgroup& group, counter::charge_kind kind) noexcept {
+    // relaxed: statistics.
+    const std::int64_t bytes = group.record->local[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
+    return bytes > 0 ? static_cast<std::uint64_t>(bytes) : 0;
+}
+
+void report_group(mem_cgroup& group, allot_report& report) noexcept {
+    group.own_caches.for_each([&](slab::kmem_cache& child) noexcept {
+        // relaxed: statistics.
+        const std::uint64_t slabs = child.nr_slabs.load(std::memory_order_relaxed);
+        const std::uint64_t bytes = slabs * (page_bytes << child.shape.order_min);
+        add_line(report, child.name, bytes / child.shape.object_bytes, bytes);
+    });
+    using counter::charge_kind;
+    std::uint64_t shared_objects = 0;
+    group.owners.for_each([&](slab::obj_cgroup& owner) noexcept {
+        shared_objects += owner.refs.load(std::memory_order_relaxed) - 1; // relaxed: statistics
+    });
+    add_line(report, "shared", shared_objects, own_bytes(group, charge_kind::shared));
+    add_line(report, "large", 0, own_bytes(group, charge_kind::large));
+    add_line(report, "external", 0, own_bytes(group, charge_kind::external));
+}
+
+void sort_lines(allot_report& report) noexcept {
+    for (std::uint32_t i = 1; i < report.nr_lines; ++i)
+        for (std::uint32_t j = i; j != 0 && report.line[j - 1].bytes < report.line[j].bytes; --j) {
+            const allot_report_line swapped = report.line[j];
+            report.line[j] = report.line[j - 1];
+            report.line[j - 1] = swapped;
+        }
+}
+
+/// Takes one group, whose children are closed, out of the tree and queues the rest. Tree lock held.
+void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
+    mem_cgroup& parent = *group.parent_group();
+    unhash(group);
+    group.sibling.unlink();
+    parent.dying.push_back(group);
+    --parent.nr_children;
+    group.state.store(group_state::dying, std::memory_order_relaxed); // relaxed: for reports
+    // relaxed: readers outside take what they see.
+    group.record->state.store(ALLOT_RECORD_DYING, std::memory_order_relaxed);
+    // (1) release: pairs with the acquire loads of `online`: who sees it closed charges an ancestor.
+    group.online.store(false, std::memory_order_release);
+    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
+        at->nr_dying.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+    group.life_work.run = offline_group;
+    sync::queue_work(sync::stage::offline, group.life_work);
+}
+
+/// Deepest first online descendant without online children, or the group itself.
+mem_cgroup& deepest(mem_cgroup& group) noexcept {
+    mem_cgroup* at = &group;
+    while (mem_cgroup* child = at->children.front())
+        at = child;
+    return *at;
+}
+
+} // namespace
+
+void init_works(mem_cgroup& group) noexcept {
+    group.create_work.run = create_children;
+    group.life_work.run = offline_group;
+}
+
+void put(mem_cgroup& group) noexcept {
+    // (3) acq_rel: pairs with itself: the last put comes after all uses that earlier puts ended.
+    const std::uint64_t before = group.refs.fetch_sub(1, std::memory_order_acq_rel);
+    ALLOT_BUG_ON(before == 0);
+    if (before != 1)
+        return;
+    group.state.store(group_state::released, std::memory_order_relaxed); // relaxed: for reports
+    group.life_work.run = after_grace_period;
+    sync::call_rcu(group.life_work);
+}
+
+int close(mem_cgroup& group, allot_report* report) noexcept {
+    if (&group == root_group)
+        return -EBUSY;
+    allot_report found{};
+    {
+        sync::busy_scope busy;
+        lock_guard hold(tree_lock());
+        if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+            return -ENOENT;
+        // relaxed: statistics.
+        found.bytes = group.counter().usage.load(std::memory_order_relaxed);
+        for (bool done = false; !done; ++found.groups) {
+            mem_cgroup& next = deepest(group);
+            done = &next == &group;
+            if (report != nullptr)
+                report_group(next, found);
+            close_one(next);
+        }
+    }
+    if (report != nullptr) {
+        sort_lines(found);
+        *report = found;
+    }
+    return 0;
+}
+
+void want_child(slab::cache_owner& owner) noexcept {
+    auto& group = static_cast<mem_cgroup&>(owner);
+    get(group); // the caller's heap holds one
+    if (!sync::queue_work(sync::stage::create, group.create_work))
+        put(group);
+}
+
+bool adopt_cache(slab::kmem_cache& child, slab::cache_owner& payer) noexcept {
+    auto& group = static_cast<mem_cgroup&>(payer);
+    sync::busy_scope busy;
+    lock_guard hold(tree_lock());
+    if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+        return false;
+    group.own_caches.push_back(child);
+    return true;
+}
+
+void forget_cache(slab::kmem_cache& child) noexcept {
+    sync::busy_scope busy;
+    lock_guard hold(tree_lock());
+    child.payer_link.unlink();
+}
+
+void forget_owner(slab::obj_cgroup& owner) noexcept {
+    sync::busy_scope busy;
+    lock_guard hold(tree_lock());
+    owner.link.unlink();
+}
+
+front_place* place_of(mem_cgroup& group) noexcept {
+    constexpr std::size_t reuse_after = 4096;
+    static constinit std::size_t made = 0; // guarded by the tree lock
+    sync::busy_scope busy;
+    lock_guard hold(tree_lock());
+    if (group.place != nullptr)
+        return group.place;
+    front_place* place = made > reuse_after ? root_group->places.pop_front() : nullptr;
+    if (place == nullptr) {
+        place = slab::metadata_new<front_place>();
+        if (place == nullptr)
+            return nullptr;
+        ++made;
+    }
+    // (4) release: pairs with the acquire load in alloc_for_place().
+    place->owner.store(&group, std::memory_order_release);
+    if (&group != root_group)
+        group.places.push_back(*place);
+    group.place = place;
+    return place;
+}
+
+} // namespace allot::memcg

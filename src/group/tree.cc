@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+//
+// tree: creating, finding and walking groups.
+//
+// Idea.        One lock guards the tree. Children are found by a hash over (parent, name), so ten thousand siblings cost no
+//              more than ten. A group is linked last, when nothing can fail any more.
+// Concurrency. tree lock; references are taken under it.
+// Lock order.  tree > slot (metadata).
+#include "base/bytes.hpp"
+#include "group/mem_cgroup.hpp"
+#include "group/records.hpp"
+#include "platform/memory.hpp"
+#include "slab/cache_lifecycle.hpp"
+#include "slab/metadata.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+namespace allot::memcg {
+
+mem_cgroup* root_group = nullptr;
+
+namespace {
+
+using sync::lock_guard;
+
+constinit sync::spinlock the_tree_lock{sync::lock_rank::tree};
+constexpr std::size_t bucket_count = std::size_t{1} << 16;
+mem_cgroup** buckets ALLOT_GUARDED_BY(the_tree_lock) = nullptr;
+std::atomic<mem_cgroup*>* by_id = nullptr; // constant after init; entries under RCU
+
+std::size_t bucket_of(const mem_cgroup* parent, const char* name, std::size_t length) noexcept {
+    std::uint64_t hash = 0xcbf29ce484222325u ^ reinterpret_cast<std::uintptr_t>(parent); // FNV-1a
+    for (std::size_t i = 0; i < length; ++i)
+        hash = (hash ^ static_cast<unsigned char>(name[i])) * 0x100000001b3u;
+    return (hash ^ (hash >> 32)) % bucket_count;
+}
+
+mem_cgroup* lookup(const mem_cgroup* parent, const char* name, std::size_t length) noexcept
+    ALLOT_REQUIRES(the_tree_lock) {
+    for (mem_cgroup* at = buckets[bucket_of(parent, name, length)]; at != nullptr; at = at->hash_next)
+        if (at->parent == parent && std::strncmp(at->name(), name, length) == 0 && at->name()[length] == '\0')
+            return at;
+    return nullptr;
+}
+
+bool is_valid_name(const char* name) noexcept {
+    const std::size_t length = std::strlen(name);
+    if (length == 0 || length > ALLOT_NAME_MAX || std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0)
+        return false;
+    for (std::size_t i = 0; i < length; ++i)
+        if (name[i] == '/' || static_cast<unsigned char>(name[i]) < 0x20 || name[i] == 0x7f)
+            return false;
+    return true;
+}
+
+std::uint64_t chosen(std::uint64_t wanted, std::uint64_t otherwise) noexcept {
+    return wanted == ALLOT_KEEP ? otherwise : wanted;
+}
+
+/// The limits that result from applying `wanted` to `now`. False if they contradict each other.
+bool merge_limits(const allot_limits& wanted, allot_limits& now) noexcept {
+    now.min = chosen(wanted.min, now.min);
+    now.low = chosen(wanted.low, now.low);
+    now.high = chosen(wanted.high, now.high);
+    now.max = chosen(wanted.max, now.max);
+    return now.min <= now.max && now.low <= now.max;
+}
+
+void store_limits(counter::page_counter& counter, const allot_limits& limits) noexcept {
+    counter.min.store(limits.min, std::memory_order_relaxed);   // relaxed: each limit stands for itself
+    counter.low.store(limits.low, std::memory_order_relaxed);   // relaxed: as above
+    counter.high.store(limits.high, std::memory_order_relaxed); // relaxed: as above
+    counter::set_max(counter, limits.max);
+}
+
+void name_record(counter::account_record& record, const char* name) noexcept {
+    std::memset(record.name, 0, sizeof record.name);
+    std::memcpy(record.name, name, std::strlen(name));
+}
+
+/// Gives a fresh group its record, owner and works; the parts that can fail. Tree lock held. Errors: -ENOMEM, parts undone.
+int equip(mem_cgroup& group, mem_cgroup& parent, const char* name) noexcept ALLOT_REQUIRES(the_tree_lock) {
+    group.record = record_take();
+    if (group.record == nullptr)
+        return -ENOMEM;
+    group.parent = &parent;
+    group.record->parent = parent.record->id;
+    group.counter().parent = &parent.counter();
+    name_record(*group.record, name);
+    group.objects = slab::obj_cgroup_create(group);
+    if (group.objects == nullptr) {
+        record_give(*group.record);
+        return -ENOMEM;
+    }
+    group.owners.push_back(*group.objects);
+    init_works(group);
+    return 0;
+}
+
+/// Nothing fails from here on.
+void link(mem_cgroup& group, mem_cgroup& parent) noexcept ALLOT_REQUIRES(the_tree_lock) {
+    get(parent);
+    get(group); // the caller's
+    parent.children.push_back(group);
+    ++parent.nr_children;
+    mem_cgroup*& bucket = buckets[bucket_of(&parent, group.name(), std::strlen(group.name()))];
+    group.hash_next = bucket;
+    bucket = &group;
+    group.online.store(true, std::memory_order_relaxed); // relaxed: published by the two stores below and the lock
+    // (1) release: pairs with (2): who finds the group by id sees it whole.
+    by_id[group.id()].store(&group, std::memory_order_release);
+    group.record->state.store(ALLOT_RECORD_OPEN, std::memory_order_release); // (3) pairs with readers of the stat file
+}
+
+/// Charges, equips and links under one hold of the lock, so that the parent stays online and every failure is undone here.
+int link_charged(mem_cgroup& group, mem_cgroup& parent, const char* name, const allot_limits& limits,
+                 counter::page_counter** over) noexcept {
+    const std::size_t bytes = slab::metadata_bytes(sizeof(mem_cgroup));
+    lock_guard hold(the_tree_lock);
+    if (!parent.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+        return -ENOENT;
+    if (lookup(&parent, name, std::strlen(name)) != nullptr)
+        return -EEXIST;
+    if (!counter::try_charge_object(parent, bytes, counter::charge_kind::metadata, over))
+        return -ENOMEM;
+    if (const int error = equip(group, parent, name)) {
+        counter::uncharge_object(parent, bytes, counter::charge_kind::metadata);
+        return error;
+    }
+    store_limits(group.counter(), limits);
+    link(group, parent);
+    return 0;
+}
+
+} // namespace
+
+sync::spinlock& tree_lock() noexcept { return the_tree_lock; }
+
+void read_limits(const counter::page_counter& counter, allot_limits& out) noexcept {
+    // Relaxed: each limit stands for itself.
+    out.min = counter.min.load(std::memory_order_relaxed);
+    out.low = counter.low.load(std::memory_order_relaxed);
+    out.high = counter.high.load(std::memory_order_relaxed);
+    out.max = counter.max.load(std::memory_order_relaxed);
+}
+
+bool tryget(mem_cgroup& group) noexcept {
+    std::uint64_t refs = group.refs.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
+    while (refs != 0)
+        // Relaxed: the section or lock that the caller holds keeps the memory; the count orders nothing.
+        if (group.refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed))
+            return true;
+    return false;
+}
+
+int create(mem_cgroup& parent, const char* name, const allot_limits* limits, mem_cgroup** out) noexcept {
+    allot_limits merged{0, 0, ALLOT_UNLIMITED, ALLOT_UNLIMITED};
+    if (!is_valid_name(name) || (limits != nullptr && !merge_limits(*limits, merged)))
+        return -EINVAL;
+    int error = -ENOMEM;
+    counter::page_counter* over = nullptr;
+    for (unsigned attempt = 0; attempt < 2; ++attempt) {
+        {
+            sync::busy_scope busy;
+            over = nullptr;
+            auto* group = slab::metadata_new<mem_cgroup>();
+            if (group != nullptr) {
+                error = link_charged(*group, parent, name, merged, &over);
+                if (error == 0) {
+                    *out = group; // the first reference is the tree's, the second, taken in link(), the caller's
+                    return 0;
+                }
+                slab::metadata_free(group, sizeof *group);
+            }
+        }
+        if (over == nullptr || !reclaim_at_limit(*over, sizeof(mem_cgroup), attempt))
+            break;
+    }
+    if (error == -ENOMEM)
+        note_failure(over, sizeof(mem_cgroup));
+    return error;
+}
+
+mem_cgroup* find(const char* path) noexcept {
+    sync::busy_scope busy;
+    lock_guard hold(the_tree_lock);
+    mem_cgroup* at = root_group;
+    while (at != nullptr) {
+        while (*path == '/')
+            ++path;
+        if (*path == '\0')
+            break;
+        const std::size_t length = std::strcspn(path, "/");
+        at = lookup(at, path, length);
+        path += length;
+    }
+    if (at != nullptr)
+        get(*at);
+    return at;
+}
+
+mem_cgroup* group_of(const counter::page_counter& counter) noexcept {
+    const auto& record = reinterpret_cast<const counter::account_record&>(counter);
+    sync::rcu_guard section;
+    // (2) acquire: pairs with (1).
+    mem_cgroup* const group = by_id[record.id].load(std::memory_order_acquire);
+    return group != nullptr && tryget(*group) ? group : nullptr;
+}
+
+std::size_t path_of(const mem_cgroup& group, char* buffer, std::size_t size) noexcept {
+    std::size_t length = 0;
+    for (const mem_cgroup* at = &group; at != root_group; at = at->parent_group())
+        length += 1 + std::strlen(at->name());
+    const std::size_t total = length != 0 ? length : 1;
+    if (size == 0)
+        return total;
+    buffer[0] = '/';
+    buffer[size > 1 ? 1 : 0] = '\0';
+    auto put_at = [&](std::size_t at, char c) noexcept {
+        if (at + 1 < size)
+            buffer[at] = c;
+    };
+    std::size_t end = length;
+    for (const mem_cgroup* at = &group; at != root_group; at = at->parent_group()) {
+        const std::size_t each = std::strlen(at->name());
+        for (std::size_t i = 0; i < each; ++i)
+            put_at(end - each + i, at->name()[i]);
+        end -= each + 1;
+        put_at(end, '/');
+    }
+    buffer[total < size ? total : size - 1] = '\0';
+    return total;
+}
+
+namespace {
+
+/// The group after `at` in the subtree of `top`, parents first. Tree lock held.
+mem_cgroup* next_in_subtree(mem_cgroup& top, mem_cgroup* at) noexcept {
+    if (mem_cgroup* child = at->children.front())
+        return child;
+    while (at != &top) {
+        if (mem_cgroup* sibling = at->parent_group()->children.next(*at))
+            return sibling;
+        at = at->parent_group();
+    }
+    return nullptr;
+}
+
+} // namespace
+
+std::size_t collect_subtree(mem_cgroup& group, mem_cgroup** out, std::size_t room) noexcept {
+    sync::busy_scope busy;
+    lock_guard hold(the_tree_lock);
+    std::size_t count = 0;
+    if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+        return 0;
+    for (mem_cgroup* at = &group; at != nullptr && count < room; at = next_in_subtree(group, at)) {
+        get(*at);
+        out[count++] = at;
+    }
+    return count;
+}
+
+std::size_t count_subtree(mem_cgroup& group) noexcept {
+    sync::busy_scope busy;
+    lock_guard hold(the_tree_lock);
+    std::size_t count = 0;
+    if (group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+        for (mem_cgroup* at = &group; at != nullptr; at = next_in_subtree(group, at))
+            ++count;
+    return count;
+}
+
+int set_limits(mem_cgroup& group, const allot_limits& limits) noexcept {
+    {
+        sync::busy_scope busy;
+        lock_guard hold(the_tree_lock);
+        if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+            return -ENOENT;
+        allot_limits merged;
+        read_limits(group.counter(), merged);
+        if (!merge_limits(limits, merged))
+            return -EINVAL;
+        store_limits(group.counter(), merged);
+    }
+    // relaxed: if a newer write has raised it meanwhile, there is nothing to do.
+    if (group.counter().usage.load(std::memory_order_relaxed) > group.counter().max.load(std::memory_order_relaxed))
+        reclaim(group);
+    return 0;
+}
+
+bool is_below(const counter::account& group, const counter::account& ancestor) noexcept {
+    for (const counter::account* at = &group; at != nullptr; at = at->parent)
+        if (at == &ancestor)
+            return true;
+    return false;
+}
+
+void unhash(mem_cgroup& group) noexcept {
+    mem_cgroup** at = &buckets[bucket_of(group.parent_group(), group.name(), std::strlen(group.name()))];
+    while (*at != &group)
+        at = &(*at)->hash_next;
+    *at = group.hash_next;
+}
+
+void free_group_memory(mem_cgroup& group) noexcept {
+    slab::free_cache_array(group);
+    by_id[group.id()].store(nullptr, std::memory_order_relaxed); // relaxed: a grace period has passed since the last get
+    {
+        lock_guard hold(the_tree_lock);
+        group.sibling.unlink();
+        record_give(*group.record);
+    }
+    slab::metadata_free(&group, sizeof group);
+}
+
+bool tree_init() noexcept {
+    auto* const map = static_cast<mem_cgroup**>(platform::map(sizeof(mem_cgroup*) * bucket_count));
+    by_id = static_cast<std::atomic<mem_cgroup*>*>(platform::map(sizeof(void*) * ALLOT_STAT_CAPACITY));
+    alignas(mem_cgroup) static char root_memory[sizeof(mem_cgroup)];
+    if (map == nullptr || by_id == nullptr || !records_init())
+        return false;
+    lock_guard hold(the_tree_lock);
+    buckets = map;
+    root_group = new (root_memory) mem_cgroup;
+    root_group->record = record_take();
+    name_record(*root_group->record, "/");
+    counter::root_account = root_group;
+    slab::root_owner = root_group;
+    root_group->online.store(true, std::memory_order_relaxed); // relaxed: one thread
+    by_id[0].store(root_group, std::memory_order_relaxed);     // relaxed: one thread
+    root_group->record->state.store(ALLOT_RECORD_OPEN, std::memory_order_relaxed); // relaxed: one thread
+    init_works(*root_group);
+    return true;
+}
+
+} // namespace allot::memcg
