@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+//
+// verify: the walk over the pages and the comparison.
+//
+// Idea.        See verify.hpp.
+// Concurrency. everything stopped while it counts. All relaxed: nothing changes meanwhile.
+// Lock order.  executor > tree > caches > registry > slot > metadata.
+#include "observe/verify.hpp"
+
+#include "group/mem_cgroup.hpp"
+#include "platform/memory.hpp"
+#include "slab/cache_lifecycle.hpp"
+#include "slab/metadata.hpp"
+#include "slab/page_alloc.hpp"
+#include "slab/slab_ops.hpp"
+
+#include <cerrno>
+#include <cstdio>
+
+namespace allot::observe {
+
+namespace {
+
+using counter::charge_kind;
+using memcg::mem_cgroup;
+
+struct shares {
+    std::int64_t kind[counter::charge_kind_count];
+};
+
+struct recount {
+    allot_verify_report& report;
+    shares* found;      // by group id
+    std::size_t bytes;  // of `found`
+
+    shares& of(const slab::cache_owner& owner) noexcept { return found[owner.record->id]; }
+    void add(const slab::cache_owner& owner, charge_kind kind, std::uint64_t bytes_found) noexcept {
+        of(owner).kind[static_cast<std::size_t>(kind)] += static_cast<std::int64_t>(bytes_found);
+    }
+    /// An object in pages that the root has paid for.
+    void move(const slab::cache_owner& owner, charge_kind kind, std::uint64_t bytes_found) noexcept {
+        add(owner, kind, bytes_found);
+        of(*slab::root_owner).kind[static_cast<std::size_t>(kind)] -= static_cast<std::int64_t>(bytes_found);
+    }
+    void error(const char* what, const char* name, std::int64_t is, std::int64_t expected) noexcept {
+        if (report.errors++ == 0)
+            std::snprintf(report.first_error, sizeof report.first_error, "%s of %s: counter %lld, recount %lld", what,
+                          name, static_cast<long long>(is), static_cast<long long>(expected));
+    }
+};
+
+std::uint64_t count_free(const slab::slab& s) noexcept {
+    std::uint64_t count = 0;
+    for (void* block = s.free_list; block != nullptr && count <= s.capacity; ++count)
+        block = slab::link_of(s.cache->shape, block);
+    return count;
+}
+
+/// Blocks that live: handed out and neither on the free list nor on the remote one.
+std::uint64_t live_blocks(const slab::slab& s) noexcept {
+    const std::uint64_t word = slab::remote_of(s).word.load(std::memory_order_relaxed);
+    return s.live() - slab::remote_count(word);
+}
+
+void check_slab(recount& all, slab::slab& s) noexcept {
+    ++all.report.slabs;
+    all.report.objects += live_blocks(s);
+    const std::uint64_t accounted = count_free(s) + s.live() + s.capacity - s.carved;
+    if (accounted != s.capacity)
+        all.error("blocks in a slab", s.cache->name, static_cast<std::int64_t>(accounted), s.capacity);
+}
+
+void count_shared(recount& all, slab::slab& s) noexcept {
+    all.add(*slab::root_owner, charge_kind::shared, slab_bytes(s));
+    std::uint64_t owned = 0;
+    for (std::uint32_t i = 0; i < s.capacity; ++i) {
+        const std::uint32_t id = slab::owner_ids(s)[i].load(std::memory_order_relaxed);
+        if (id == 0)
+            continue;
+        ++owned;
+        const slab::cache_owner& payer = *slab::obj_cgroup_of(id).payer.load(std::memory_order_relaxed);
+        if (&payer != slab::root_owner)
+            all.move(payer, charge_kind::shared, s.object_bytes);
+    }
+    if (owned != live_blocks(s))
+        all.error("owners in a shared slab", s.cache->name, static_cast<std::int64_t>(owned),
+                  static_cast<std::int64_t>(live_blocks(s)));
+}
+
+/// Counts what begins at this page and returns its length in pages.
+std::size_t count_page(recount& all, slab::slab& s) noexcept {
+    switch (s.kind) {
+    case slab::slab_kind::owned:
+        check_slab(all, s);
+        all.add(*s.cache->payer.load(std::memory_order_relaxed), charge_kind::slab, slab_bytes(s));
+        return std::size_t{1} << s.order;
+    case slab::slab_kind::shared:
+        check_slab(all, s);
+        count_shared(all, s);
+        return std::size_t{1} << s.order;
+    case slab::slab_kind::large:
+        ++all.report.objects;
+        all.add(*s.payer->payer.load(std::memory_order_relaxed), charge_kind::large, s.run_pages() * page_bytes);
+        return s.run_pages();
+    case slab::slab_kind::metadata:
+    case slab::slab_kind::reserve:
+        all.add(*slab::root_owner, charge_kind::metadata, slab_bytes(s));
+        return std::size_t{1} << s.order;
+    case slab::slab_kind::free_block: return std::size_t{1} << s.order;
+    case slab::slab_kind::none: break;
+    }
+    return 1;
+}
+
+void count_group_memory(recount& all, mem_cgroup& group) noexcept {
+    if (&group != memcg::root_group) {
+        const mem_cgroup* payer = group.parent_group();
+        while (payer->reparented)
+            payer = payer->parent_group();
+        if (payer != memcg::root_group)
+            all.move(*payer, charge_kind::metadata, slab::metadata_bytes(sizeof(mem_cgroup)));
+    }
+    group.children.for_each([&](mem_cgroup& child) noexcept { count_group_memory(all, child); });
+    group.dying.for_each([&](mem_cgroup& child) noexcept { count_group_memory(all, child); });
+}
+
+/// Compares one subtree; returns the sum of its own shares.
+std::int64_t compare(recount& all, mem_cgroup& group) noexcept {
+    static constexpr const char* names[] = {"slab bytes", "shared bytes", "large bytes", "external bytes",
+                                            "metadata bytes"};
+    ++all.report.groups;
+    for (std::size_t kind = 0; kind < counter::charge_kind_count; ++kind) {
+        const std::int64_t is = group.record->local[kind].load(std::memory_order_relaxed);
+        // External charges live outside; they are taken as they stand and only have to add up.
+        const bool external = kind == static_cast<std::size_t>(charge_kind::external);
+        const std::int64_t expected = external ? is : all.of(group).kind[kind];
+        if (is != expected)
+            all.error(names[kind], group.name(), is, expected);
+    }
+    std::int64_t sum = counter::local_bytes(group);
+    group.children.for_each([&](mem_cgroup& child) noexcept { sum += compare(all, child); });
+    group.dying.for_each([&](mem_cgroup& child) noexcept { sum += compare(all, child); });
+    const auto usage = static_cast<std::int64_t>(group.counter().usage.load(std::memory_order_relaxed));
+    if (group.online.load(std::memory_order_relaxed) && usage != sum)
+        all.error("usage", group.name(), usage, sum);
+    return sum;
+}
+
+std::int64_t external_bytes(mem_cgroup& group) noexcept {
+    std::int64_t sum =
+        group.record->local[static_cast<std::size_t>(charge_kind::external)].load(std::memory_order_relaxed);
+    group.children.for_each([&](mem_cgroup& child) noexcept { sum += external_bytes(child); });
+    group.dying.for_each([&](mem_cgroup& child) noexcept { sum += external_bytes(child); });
+    return sum;
+}
+
+void count_everything(recount& all) noexcept {
+    const auto end = static_cast<std::uint32_t>(slab::pages_committed());
+    for (std::uint32_t page = 1; page < end;)
+        page += static_cast<std::uint32_t>(count_page(all, slab::slab_at(page)));
+    count_group_memory(all, *memcg::root_group);
+    compare(all, *memcg::root_group);
+    const auto usage = static_cast<std::int64_t>(memcg::root_group->counter().usage.load(std::memory_order_relaxed));
+    const std::int64_t charged = usage - external_bytes(*memcg::root_group);
+    const auto pages = static_cast<std::int64_t>(slab::pages_handed_out() * page_bytes);
+    all.report.charged_bytes = static_cast<std::uint64_t>(charged);
+    all.report.pages_bytes = static_cast<std::uint64_t>(pages);
+    if (charged != pages)
+        all.error("pages handed out and charges", "/", charged, pages);
+}
+
+void run(void* data) noexcept ALLOT_NO_TSA {
+    memcg::tree_lock().lock();
+    slab::caches_lock().lock();
+    slab::stop_world();
+    slab::metadata_guard().lock();
+    count_everything(*static_cast<recount*>(data));
+    slab::metadata_guard().unlock();
+    slab::resume_world();
+    slab::caches_lock().unlock();
+    memcg::tree_lock().unlock();
+}
+
+} // namespace
+
+int verify(allot_verify_report& report) noexcept {
+    report = allot_verify_report{};
+    constexpr std::size_t bytes = sizeof(shares) * ALLOT_STAT_CAPACITY;
+    recount all{report, static_cast<shares*>(platform::map(bytes)), bytes};
+    if (all.found == nullptr)
+        return -ENOMEM;
+    sync::run_exclusive(run, &all);
+    platform::unmap(all.found, bytes);
+    return report.errors == 0 ? 0 : -EIO;
+}
+
+} // namespace allot::observe
