@@ -8,7 +8,6 @@
 #include "front/entry.hpp"
 #include "observe/snapshot.hpp"
 #include "observe/verify.hpp"
-#include "slab/page_alloc.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -38,7 +37,7 @@ void allot_quiesce(void) noexcept {
 
 size_t allot_poll(void) noexcept { return enter() ? sync::try_run_pending() : 0; }
 
-uint64_t allot_purge(void) noexcept { return enter() ? slab::purge_pages(0) : 0; }
+uint64_t allot_purge(void) noexcept { return enter() ? slab::purge() : 0; }
 
 int allot_verify(allot_verify_report* report) noexcept {
     allot_verify_report mine;

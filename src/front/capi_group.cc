@@ -136,8 +136,8 @@ void allot_leave(allot_scope* scope) noexcept {
 allot_group* allot_current(void) noexcept {
     if (!enter())
         return nullptr;
-    auto& group = static_cast<memcg::mem_cgroup&>(slab::current_owner());
-    memcg::get(group);
+    auto& group = static_cast<memcg::mem_cgroup&>(counter::nearest_online(slab::current_owner()));
+    memcg::get(group); // its descendant, which this thread's heap holds, holds it
     return handle_of(&group);
 }
 

@@ -11,7 +11,6 @@
 #include "front/malloc.hpp"
 #include "front/preload_malloc.hpp"
 #include "front/preload_placement.hpp"
-#include "slab/page_alloc.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -148,7 +147,7 @@ ALLOT_API int malloc_trim(size_t) noexcept {
     if (!enter() || slab::nested())
         return 0;
     memcg::reclaim(*memcg::root_group);
-    return slab::purge_pages(0) != 0 ? 1 : 0;
+    return slab::purge() != 0 ? 1 : 0;
 }
 
 } // extern "C"

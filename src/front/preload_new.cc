@@ -5,12 +5,16 @@
 // Idea.        The C++ runtime is not linked: its throw and its new handler are weak references, there when the program is C++.
 //              The forms are replaced themselves, not left to libstdc++'s calls of malloc, so that the caller is the program's
 //              library and not libstdc++.
+//              A form that does not throw has to catch what a new handler throws, and the core has nothing to catch with; so
+//              when it fails and there is a handler, the runtime's own form takes over: it calls operator new, ours, and catches.
 // Concurrency. any thread.
+// Checked by.  test/programs/own.sh
 // Source.      C++20 [new.delete].
 #include "front/preload_malloc.hpp"
 
 #include "base/assert.hpp"
 
+#include <dlfcn.h>
 #include <new>
 
 namespace std {
@@ -44,6 +48,31 @@ bool handler_helped() {
     return nullptr;
 }
 
+constexpr std::nothrow_t no_throw{};
+
+/// The runtime's form of the same name, or null if nobody could be asked for memory anyway.
+[[gnu::cold, gnu::noinline]] void* runtime_form(const char* name) noexcept {
+    if (&std::get_new_handler == nullptr || std::get_new_handler() == nullptr)
+        return nullptr;
+    return ::dlsym(RTLD_NEXT, name); // finds it without allocating
+}
+
+inline void* new_or_null(std::size_t size, const void* caller, const char* name) noexcept {
+    if (void* const block = preload_malloc(size, caller)) [[likely]]
+        return block;
+    using form = void* (*)(std::size_t, const std::nothrow_t&) noexcept;
+    const auto runtime = reinterpret_cast<form>(runtime_form(name));
+    return runtime != nullptr ? runtime(size, no_throw) : nullptr;
+}
+
+inline void* new_or_null(std::size_t size, std::align_val_t alignment, const void* caller, const char* name) noexcept {
+    if (void* const block = preload_aligned(static_cast<std::size_t>(alignment), size, caller)) [[likely]]
+        return block;
+    using form = void* (*)(std::size_t, std::align_val_t, const std::nothrow_t&) noexcept;
+    const auto runtime = reinterpret_cast<form>(runtime_form(name));
+    return runtime != nullptr ? runtime(size, alignment, no_throw) : nullptr;
+}
+
 inline void* new_or_throw(std::size_t size, const void* caller) {
     void* const block = preload_malloc(size, caller);
     return block != nullptr ? block : new_failed(size, 0, caller);
@@ -64,14 +93,17 @@ ALLOT_NEW void* operator new(std::size_t n) { return new_or_throw(n, ALLOT_CALLE
 ALLOT_NEW void* operator new[](std::size_t n) { return new_or_throw(n, ALLOT_CALLER); }
 ALLOT_NEW void* operator new(std::size_t n, std::align_val_t a) { return new_or_throw(n, a, ALLOT_CALLER); }
 ALLOT_NEW void* operator new[](std::size_t n, std::align_val_t a) { return new_or_throw(n, a, ALLOT_CALLER); }
-// The forms that do not throw ask the handler once at most: a handler that throws has nowhere to throw to.
-ALLOT_NEW void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return preload_malloc(n, ALLOT_CALLER); }
-ALLOT_NEW void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return preload_malloc(n, ALLOT_CALLER); }
+ALLOT_NEW void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+    return new_or_null(n, ALLOT_CALLER, "_ZnwmRKSt9nothrow_t");
+}
+ALLOT_NEW void* operator new[](std::size_t n, const std::nothrow_t&) noexcept {
+    return new_or_null(n, ALLOT_CALLER, "_ZnamRKSt9nothrow_t");
+}
 ALLOT_NEW void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-    return preload_aligned(static_cast<std::size_t>(a), n, ALLOT_CALLER);
+    return new_or_null(n, a, ALLOT_CALLER, "_ZnwmSt11align_val_tRKSt9nothrow_t");
 }
 ALLOT_NEW void* operator new[](std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-    return preload_aligned(static_cast<std::size_t>(a), n, ALLOT_CALLER);
+    return new_or_null(n, a, ALLOT_CALLER, "_ZnamSt11align_val_tRKSt9nothrow_t");
 }
 
 ALLOT_NEW void operator delete(void* p) noexcept { preload_free(p); }

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace allot::memcg {
@@ -74,6 +75,9 @@ bool write_all(int file, const char* data, std::size_t bytes) noexcept {
 
 /// Makes the file from `data` and maps it over the records. Errors: negative errno, nothing changed.
 int map_file(const char* data, std::size_t bytes) noexcept {
+    rlimit file_size{};
+    if (::getrlimit(RLIMIT_FSIZE, &file_size) == 0 && file_size.rlim_cur < mapping_bytes)
+        return -EFBIG; // ftruncate would not only fail but raise SIGXFSZ, which ends the program
     char path[directory_max + 24];
     stat_path(path);
     const int file = ::open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -155,6 +159,20 @@ void records_after_fork_child() noexcept {
         publish_directory[0] = '\0';
     }
     fill_header();
+}
+
+void records_restart_counts() noexcept {
+    if (publish_directory[0] == '\0')
+        return;
+    for (std::uint32_t i = 0; i < header->used; ++i) {
+        auto& counter = records[i].counter;
+        // Relaxed, all of them: one thread.
+        counter.watermark.store(counter.usage.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        counter.failures.store(0, std::memory_order_relaxed);    // relaxed: as above
+        counter.max_events.store(0, std::memory_order_relaxed);  // relaxed: as above
+        counter.high_events.store(0, std::memory_order_relaxed); // relaxed: as above
+        counter.allocations.store(0, std::memory_order_relaxed); // relaxed: as above
+    }
 }
 
 } // namespace allot::memcg

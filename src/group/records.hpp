@@ -27,5 +27,7 @@ int records_publish(const char* directory) noexcept;
 void records_before_fork() noexcept;
 /// Gives the child a file of its own, or private memory if it cannot have one. Context: fork_child.
 void records_after_fork_child() noexcept;
+/// Makes a published child count events from the fork on; what is in use came along. Figures folded. Context: fork_child.
+void records_restart_counts() noexcept;
 
 } // namespace allot::memcg

@@ -85,11 +85,12 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
     tree_lock().unlock();
     sync::executor_after_fork_child();
     --sync::tls.busy;
+    if (!slab::nested())
+        fold_allocations(nullptr);
+    records_restart_counts();
 }
 
-void decay() noexcept {
-    slab::purge_pages(0);
-}
+void decay() noexcept { slab::purge(); }
 
 } // namespace
 

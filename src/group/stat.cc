@@ -25,10 +25,10 @@ bool has_slabs_of(slab::thread_heaps& heaps, void* data) noexcept {
 
 void fold_slot(sync::thread_slot& slot, void* data) noexcept {
     slab::thread_heaps& heaps = slab::heaps_of(slot);
-    slab::fold_active(heaps.root);
+    slab::fold_heap(heaps.root);
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
         if (data == nullptr || h->owner == data)
-            slab::fold_active(*h);
+            slab::fold_heap(*h);
 }
 
 std::uint64_t positive(std::int64_t value) noexcept { return value > 0 ? static_cast<std::uint64_t>(value) : 0; }

@@ -89,7 +89,7 @@ void count_shared(recount& all, slab::slab& s) noexcept {
 
 /// Counts what begins at this page and returns its length in pages.
 std::size_t count_page(recount& all, slab::slab& s) noexcept {
-    switch (s.kind) {
+    switch (slab::slab_kind{s.kind}) {
     case slab::slab_kind::owned:
         check_slab(all, s);
         all.add(*s.cache->payer.load(std::memory_order_relaxed), charge_kind::slab, slab_bytes(s));

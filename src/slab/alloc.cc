@@ -79,25 +79,65 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
     return {start_of(s), run.zeroed};
 }
 
+/// Gives a block of a shared slab, already charged, its owner.
+void* hand_over(slab& s, cache_owner& owner, void* block) noexcept {
+    obj_cgroup_get(*owner.objects);
+    // relaxed: handing the block over orders it.
+    owner_ids(s)[object_index(s, s.cache->shape, block)].store(owner.objects->id, std::memory_order_relaxed);
+    debug_on_alloc(s, block);
+    owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+    return block;
+}
+
 void* alloc_shared(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache, shortage* why) noexcept {
     const std::uint32_t bytes = cache.shape.object_bytes;
     why->wanted = bytes;
     why->over = nullptr;
     if (!counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &why->over))
         return nullptr;
-    slab* s = heaps.shared.active[cache.shape.index].load(std::memory_order_relaxed); // relaxed: slot held
-    if (s->free_list == nullptr)
-        s = refill(heaps.shared, cache, why);
-    if (s == nullptr) {
-        counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
+    if (slab* const s = refill(heaps.shared, cache, why))
+        return hand_over(*s, owner, pop(*s));
+    counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
+    return nullptr;
+}
+
+/// A cold allocation inside an open section, from what the thread's shared heap has. Null: take the slow path.
+void* alloc_shared_in_section(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache) noexcept {
+    const std::uint32_t bytes = cache.shape.object_bytes;
+    counter::page_counter* over = nullptr;
+    if (bytes > shared_object_max_bytes ||
+        !counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &over))
         return nullptr;
+    if (void* const block = next_block(heaps.shared, cache.shape.index)) {
+        note_cold(owner, cache);
+        return hand_over(*slab_of(block), owner, block);
     }
-    void* const block = pop(*s);
-    obj_cgroup_get(*owner.objects);
-    // relaxed: handing the block over orders it.
-    owner_ids(*s)[object_index(*s, cache.shape, block)].store(owner.objects->id, std::memory_order_relaxed);
-    debug_on_alloc(*s, block);
-    owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+    counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
+    return nullptr;
+}
+
+/// A block from what the thread has already, without a lock: inside a section that found the fast path open. Null: slow path.
+void* alloc_in_section(std::uint32_t index) noexcept {
+    auto& tls = sync::tls;
+    sync::rcu_reader& reader = tls.slot->reader;
+    const std::uint64_t count = reader.count();
+    if ((count & 1) != 0)
+        return nullptr;
+    reader.enter_fast(count);
+    void* block = nullptr;
+    auto* const h = static_cast<heap*>(tls.heap);
+    // relaxed: own words; a revoker that closes them waits for this section.
+    if (tls.fast_id.load(std::memory_order_relaxed) != sync::closed_id &&
+        tls.active.load(std::memory_order_relaxed) == h->active) { // relaxed: as above
+        if (h->partial != nullptr && index < h->capacity) {
+            block = next_block(*h, index);
+            if (block != nullptr)
+                debug_on_alloc(*slab_of(block), block);
+        }
+        if (block == nullptr && child_of(*h->owner, index) == nullptr)
+            block = alloc_shared_in_section(heaps_of(*tls.slot), *h->owner, *root_cache_at(index));
+    }
+    reader.leave_fast(count);
     return block;
 }
 
@@ -106,9 +146,7 @@ void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
     why->wanted = cache.shape.object_bytes;
     if (!ensure_tables(h, cache.shape.index))
         return nullptr;
-    slab* s = h.active[cache.shape.index].load(std::memory_order_relaxed); // relaxed: slot held
-    if (s->free_list == nullptr)
-        s = refill(h, cache, why);
+    slab* const s = refill(h, cache, why);
     if (s == nullptr)
         return nullptr;
     void* const block = pop(*s);
@@ -158,6 +196,8 @@ std::uint32_t class_for(std::size_t bytes, std::size_t alignment) noexcept {
 } // namespace
 
 void* alloc_slow(std::uint32_t index, std::size_t request) noexcept {
+    if (void* const block = alloc_in_section(index))
+        return block;
     if (nested()) {
         void* const block = request <= kmalloc_max_bytes ? reserve_alloc(request) : nullptr;
         if (block == nullptr)
@@ -227,7 +267,7 @@ bool resize_large(void* block, std::size_t bytes) noexcept {
 
 std::size_t usable_bytes(const void* block) noexcept {
     slab& s = *slab_of(block);
-    switch (s.kind) {
+    switch (slab_kind{s.kind}) {
     case slab_kind::owned:
     case slab_kind::shared: return s.cache->shape.user_bytes;
     case slab_kind::large: return s.run_pages() * page_bytes;
@@ -241,7 +281,7 @@ cache_owner* payer_of(const void* block) noexcept {
         return nullptr;
     slab& s = *slab_of(block);
     // (2) acquire: pairs with group/lifecycle.cc(2), in all three.
-    switch (s.kind) {
+    switch (slab_kind{s.kind}) {
     case slab_kind::owned: return s.cache->payer.load(std::memory_order_acquire); // as (2)
     case slab_kind::large: return s.payer->payer.load(std::memory_order_acquire); // as (2)
     case slab_kind::shared: {

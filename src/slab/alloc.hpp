@@ -55,6 +55,8 @@ void defer_free(slab& s) noexcept;
 /// Processes what nested frees and dead slots left. Runs on the executor.
 void sweep_deferred() noexcept;
 
+/// Gives all free pages back to the system, those in the threads' stashes too. Returns bytes. Context: task.
+std::uint64_t purge() noexcept;
 /// In a forked child, with the world stopped: parks the heaps of the threads that are gone. Context: fork_child.
 void park_dead_threads() noexcept;
 

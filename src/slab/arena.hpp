@@ -41,6 +41,21 @@ enum class slab_kind : std::uint8_t {
     reserve,    ///< the blocks for handlers that interrupt the allocator
 };
 
+/// A kind that page_alloc may look at while the holder of the block changes it.
+/// All accesses are relaxed: `free_block` is set and taken away under page_alloc's lock only, and whoever acts on another value
+/// was handed a block of the slab.
+class slab_kind_field {
+  public:
+    slab_kind_field& operator=(slab_kind kind) noexcept {
+        kind_.store(kind, std::memory_order_relaxed); // relaxed: see the class
+        return *this;
+    }
+    operator slab_kind() const noexcept { return kind_.load(std::memory_order_relaxed); } // relaxed: see the class
+
+  private:
+    std::atomic<slab_kind> kind_{slab_kind::none};
+};
+
 /// Where a slab is linked.
 enum class slab_place : std::uint8_t { none, active, heap_partial, heap_full, node_partial, node_full };
 
@@ -60,9 +75,9 @@ struct alignas(cache_line_bytes) slab {
     std::uint16_t capacity; ///< count of blocks
     std::uint16_t carved;   ///< count of blocks that were ever on a free list
     std::uint8_t order;
-    slab_kind kind;
+    slab_kind_field kind;
     slab_place place;
-    bool dirty; ///< free blocks: holds data that a discard would drop
+    bool dirty; ///< of a free block: it holds data that a discard would drop
 
     bool empty() const noexcept { return allocs - (place == slab_place::active ? 1u : 0u) == frees; }
     std::uint64_t live() const noexcept { return allocs - (place == slab_place::active ? 1u : 0u) - frees; }

@@ -242,13 +242,13 @@ void park_cache(heap& h, const kmem_cache& root) noexcept {
         unlink(h.partial[index], s);
         park(s);
     }
-    for (std::uint32_t page = h.full; page != 0;) {
-        slab& s = slab_at(page);
-        page = s.next;
-        if (s.cache->root != &root)
-            continue;
-        unlink(h.full, s);
-        park(s);
+    for (slab* s = first_in(h.full); s != nullptr;) {
+        slab* const following = next_in(h.full, *s);
+        if (s->cache->root == &root) {
+            unlink(h.full, *s);
+            park(*s);
+        }
+        s = following;
     }
 }
 
@@ -266,8 +266,8 @@ void park_cache_in_slot(sync::thread_slot& slot, void* data) noexcept {
 void count_live(kmem_cache& cache, allot_cache_report& report) noexcept {
     lock_guard hold(cache.node.lock);
     for (const std::uint32_t head : {cache.node.partial, cache.node.full})
-        for (std::uint32_t page = head; page != 0; page = slab_at(page).next) {
-            slab& s = slab_at(page);
+        for (slab* at = first_in(head); at != nullptr; at = next_in(head, *at)) {
+            slab& s = *at;
             report.live += s.live();
             // A shared slab knows which of its objects live; of another, the first block will do as a hint where to look.
             for (std::uint32_t i = 0; i < s.capacity && report.nr_samples < std::size(report.sample); ++i)

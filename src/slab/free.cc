@@ -28,6 +28,29 @@ bool is_mine(const slab& s) noexcept {
     return (word & remote_frozen) != 0 && remote_slot(word) == sync::tls.slot->index;
 }
 
+/// Frees into a slab that this thread holds, inside a section, if its fast path is open. `*emptied`: the slab is to be retired.
+bool free_in_section(slab& s, void* block, bool* emptied) noexcept {
+    auto& tls = sync::tls;
+    sync::rcu_reader& reader = tls.slot->reader;
+    const std::uint64_t count = reader.count();
+    if ((count & 1) != 0)
+        return false;
+    reader.enter_fast(count);
+    // relaxed: own id; a revoker that closes it waits for this section.
+    const bool open = tls.fast_id.load(std::memory_order_relaxed) != sync::closed_id && is_mine(s);
+    if (open) {
+        debug_on_free(s, block);
+        if (s.kind == slab_kind::shared)
+            uncharge_shared(s, block);
+        push(s, block);
+        if (s.place == slab_place::heap_full)
+            make_partial(s);
+        *emptied = s.place == slab_place::heap_partial && s.empty();
+    }
+    reader.leave_fast(count);
+    return open;
+}
+
 bool free_local(slab& s, void* block) noexcept {
     cold_section here;
     if (!is_mine(s))
@@ -126,18 +149,26 @@ void free_large(slab& s, void* block) noexcept {
     release_large(s);
 }
 
+void free_object(slab& s, void* block) noexcept {
+    bool emptied = false;
+    if (free_in_section(s, block, &emptied)) {
+        if (emptied)
+            empty_slow(s);
+        return;
+    }
+    if (!is_mine(s) || nested() || !free_local(s, block))
+        free_remote(s, block);
+}
+
 } // namespace
 
 void free_slow(void* block) noexcept {
     if (!arena_contains(block))
         base::bug_object("free of an address that is not from this library", block, "?", "?");
     slab& s = *slab_of(block);
-    switch (s.kind) {
+    switch (slab_kind{s.kind}) {
     case slab_kind::owned:
-    case slab_kind::shared:
-        if (!is_mine(s) || nested() || !free_local(s, block))
-            free_remote(s, block);
-        return;
+    case slab_kind::shared: free_object(s, block); return;
     case slab_kind::large: free_large(s, block); return;
     case slab_kind::reserve: reserve_free(s, block); return;
     default: base::bug_object("free of an address that is no live block", block, "?", "?");
@@ -149,7 +180,8 @@ void empty_slow(slab& s) noexcept {
         return; // a handler emptied it; the next free or the next refill finds it
     cold_section here;
     // relaxed: slot held. By now the slab may be somebody else's, or active: then there is nothing to do.
-    if (is_mine(s) && s.kind == slab_kind::owned && s.place == slab_place::heap_partial && s.empty())
+    if (is_mine(s) && (s.kind == slab_kind::owned || s.kind == slab_kind::shared) &&
+        s.place == slab_place::heap_partial && s.empty())
         after_local_free(s);
 }
 

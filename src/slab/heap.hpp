@@ -2,15 +2,15 @@
 //
 // heap: the slabs that one thread holds for one group.
 //
-// Idea.        For each cache a heap has one active slab, whose free list the thread uses without atomics, and further slabs
-//              with and without free objects. A thread has a heap for the root, one for shared slabs, and one for each group
+// Idea.        For each cache a heap has one active slab, whose free list the thread uses without atomics, a queue of slabs
+//              that may have free objects, and a list of those that were found to have none. A thread has a heap for the root, one for shared slabs, and one for each group
 //              that it was in; a small map finds them by group. `active` is a table of its own, so that a group without
 //              slabs of its own points to one static table of empty slabs and costs 128 bytes a thread.
 // Invariants.  I1  A slab in a heap is frozen, its slot bits are the heap's slot, and `home` is the heap.
 //              I2  A heap holds one reference on its group until it is dropped.
 //              I3  depth > 0 while a scope of the thread is inside: then the heap is not dropped.
-// Concurrency. everything under the slot's lock, but what a fast path does inside a read-side section while the slot is not
-//              closed (fast_path.hpp).
+// Concurrency. everything under the slot's lock, or by the thread itself inside a read-side section that found its fast path
+//              open: a revoker closes it and waits for the section before it touches anything (fast_path.hpp, next_slab).
 // Lock order.  slot.
 // Checked by.  test/slab/heap_test.cc
 // Source.      SLUB's per-CPU slabs, mimalloc's heaps; docs/design.md "Heaps".
@@ -18,6 +18,7 @@
 
 #include "allot/allot.h"
 #include "slab/kmem_cache.hpp"
+#include "slab/page_alloc.hpp"
 #include "slab/remote.hpp"
 #include "sync/thread_slot.hpp"
 
@@ -27,7 +28,7 @@ using active_table = std::atomic<slab*>;
 
 struct heap {
     active_table* active = nullptr;     ///< never null; empty_table without slabs
-    std::uint32_t* partial = nullptr;   ///< heads by cache index, page indices; null with empty_table
+    std::uint32_t* partial = nullptr;   ///< queues by cache index, page indices; null with empty_table
     std::uint32_t capacity = 0;         ///< count of entries in both
     std::uint32_t full = 0;             ///< head of the slabs without free objects
     cache_owner* owner = nullptr;       // I2
@@ -54,6 +55,7 @@ struct thread_heaps {
     std::uint32_t count = 0;
     bool failure_valid = false;               ///< the last failed request of the thread, for reports
     allot_failure failure{};
+    page_stash stash{};
     std::atomic<slab_remote*> queue{nullptr}; ///< slabs with work for this slot, pushed by others
     active_table root_active[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};

@@ -222,6 +222,30 @@ void free_pages(slab& first, std::size_t pages) noexcept {
     handed_out.fetch_sub(pages, std::memory_order_relaxed); // relaxed: statistics
 }
 
+page_run alloc_pages(page_stash& stash, unsigned order) noexcept {
+    if (stash.count[order] == 0)
+        return alloc_pages(order);
+    handed_out.fetch_add(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: statistics
+    return {&slab_at(stash.block[order][--stash.count[order]]), false};
+}
+
+void free_pages(page_stash& stash, slab& first, unsigned order) noexcept {
+    const std::size_t pages = std::size_t{1} << order;
+    if (stash.count[order] == page_stash::room) {
+        free_pages(first, pages);
+        return;
+    }
+    handed_out.fetch_sub(pages, std::memory_order_relaxed); // relaxed: statistics
+    stash.block[order][stash.count[order]++] = page_index(first);
+}
+
+void drain_stash(page_stash& stash) noexcept {
+    lock_guard hold(page_lock);
+    for (unsigned order = 0; order < page_stash::order_count; ++order)
+        while (stash.count[order] != 0)
+            free_block(stash.block[order][--stash.count[order]], order, true);
+}
+
 std::uint64_t purge_pages(unsigned order_min) noexcept {
     std::uint64_t bytes = 0;
     platform::errno_guard keep;

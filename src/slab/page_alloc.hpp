@@ -32,6 +32,20 @@ struct page_run {
 /// Gives back pages taken above, any sub-range of whole pages. The descriptors must be reset (kind none).
 void free_pages(slab& first, std::size_t pages) noexcept;
 
+/// Free blocks of slab size that one thread keeps for itself, so that groups that come and go do not meet at the lock. They are
+/// free: not handed out, not charged. Guarded by the slot's lock.
+struct page_stash {
+    static constexpr unsigned order_count = 5;
+    static constexpr std::uint32_t room = 16;
+    std::uint32_t block[order_count][room]; ///< first pages
+    std::uint8_t count[order_count];
+};
+/// alloc_pages and free_pages for order < page_stash::order_count, through a stash. Slot held.
+[[nodiscard]] page_run alloc_pages(page_stash& stash, unsigned order) noexcept;
+void free_pages(page_stash& stash, slab& first, unsigned order) noexcept;
+/// Gives all of a stash back. Slot held.
+void drain_stash(page_stash& stash) noexcept;
+
 /// Pages handed out now, count.
 std::uint64_t pages_handed_out() noexcept;
 /// Pages committed so far, count.

@@ -160,6 +160,7 @@ void end_thread() noexcept {
         heaps.base = &heaps.root;
         park_all(heaps.root);
         park_all(heaps.shared);
+        drain_stash(heaps.stash);
         heaps.failure_valid = false;
         tls.heap = nullptr;
     }
@@ -169,6 +170,7 @@ void end_thread() noexcept {
     sync::busy_scope busy;
     sync::lock_guard hold(slot.lock);
     drain_queue(slot);
+    drain_stash(heaps_of(slot).stash);
 }
 
 void park_dead_threads() noexcept {
@@ -187,7 +189,20 @@ void park_dead_threads() noexcept {
         heaps.base = &heaps.root;
         park_all(heaps.root);
         park_all(heaps.shared);
+        drain_stash(heaps.stash);
     }
+}
+
+std::uint64_t purge() noexcept {
+    {
+        sync::busy_scope busy;
+        const std::uint32_t end = sync::slots_used();
+        for (std::uint32_t i = 1; i < end; ++i) {
+            sync::lock_guard hold(sync::slot_at(i).lock);
+            drain_stash(heaps_of(sync::slot_at(i)).stash);
+        }
+    }
+    return purge_pages(0);
 }
 
 } // namespace allot::slab

@@ -20,8 +20,6 @@ namespace {
 
 using sync::lock_guard;
 
-constexpr std::uint32_t owner_full = 0x80000000; // in slab::owner: no free block, so a local free goes the slow way
-
 std::uint32_t owner_id(const slab& s, const heap& h) noexcept {
     // Objects with a link behind them, and shared ones, always take the slow path.
     const bool fast = s.kind == slab_kind::owned && s.cache->shape.link_offset == 0;
@@ -95,7 +93,7 @@ slab* new_slab_of_order(heap& h, kmem_cache& cache, unsigned order, shortage* wh
     const slab_kind kind = cache.is_root() ? slab_kind::shared : slab_kind::owned;
     if (!charge_slab(cache, order, kind, why))
         return nullptr;
-    const page_run run = alloc_pages(order);
+    const page_run run = alloc_pages(heaps_of(*h.slot).stash, order);
     if (run.first == nullptr) {
         uncharge_slab(cache, order, kind);
         why->over = nullptr;
@@ -124,9 +122,10 @@ slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
     }
 }
 
-/// Gives the pages of an empty slab, which is on no list and not queued, back. Slot held.
-void release_slab(slab& s) noexcept {
+/// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held.
+void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::none && s.allocs == s.frees);
+    fold_allocations(s);
     kmem_cache& cache = *s.cache;
     const unsigned order = s.order;
     const slab_kind kind = s.kind;
@@ -135,7 +134,7 @@ void release_slab(slab& s) noexcept {
     s.capacity = 0;
     s.cache = nullptr;
     uncharge_slab(cache, order, kind);
-    free_pages(s, std::size_t{1} << order);
+    free_pages(heaps_of(slot).stash, s, order);
     cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed); // relaxed: a hint and a statistic
     // (3) acq_rel: pairs with itself: the last put comes after all that other slabs' releases did with the cache.
     if (cache.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
@@ -156,13 +155,13 @@ void unfreeze_home(slab& s) noexcept {
 void retire(slab& s) noexcept {
     heap& h = *s.home;
     std::uint32_t& head = h.partial[s.cache->shape.index];
-    const bool only_one = s.prev == 0 && s.next == 0;
+    const bool only_one = s.next == page_index(s);
     if ((only_one && !h.dropped) || is_queued(s))
         return;
     unlink(head, s);
     s.place = slab_place::none;
     unfreeze_home(s);
-    release_slab(s);
+    release_slab(*h.slot, s);
 }
 
 void make_active(heap& h, slab& s) noexcept {
@@ -173,30 +172,18 @@ void make_active(heap& h, slab& s) noexcept {
     h.active[s.cache->shape.index].store(&s, std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
 }
 
-/// The active slab has nothing left: puts it on the full list. False if blocks came back meanwhile.
+/// A slab off the queue has no block: puts it on the full list. False if blocks came back meanwhile.
 bool make_full(heap& h, slab& s) noexcept {
     collect(s, 0, remote_notify);
     if (s.free_list != nullptr) {
         collect(s, remote_notify, 0);
         return false;
     }
-    h.active[s.cache->shape.index].store(&empty_slab, std::memory_order_relaxed); // relaxed: the slot is closed
-    deactivate(s);
     s.place = slab_place::heap_full;
     const std::uint32_t id = s.owner.load(std::memory_order_relaxed);
     s.owner.store(id != 0 ? id | owner_full : 0, std::memory_order_relaxed);
-    link(h.full, s);
+    link_front(h.full, s);
     return true;
-}
-
-/// A slab of the heap's full list has a free block: moves it to the partial list.
-void make_partial(slab& s) noexcept {
-    heap& h = *s.home;
-    unlink(h.full, s);
-    collect(s, remote_notify, 0);
-    s.place = slab_place::heap_partial;
-    s.owner.store(owner_id(s, h), std::memory_order_relaxed);
-    link(h.partial[s.cache->shape.index], s);
 }
 
 slab* adopt(heap& h, kmem_cache& cache) noexcept {
@@ -213,15 +200,6 @@ slab* adopt(heap& h, kmem_cache& cache) noexcept {
     return &s;
 }
 
-slab* first_partial(heap& h, std::uint32_t index) noexcept {
-    if (h.partial[index] == 0)
-        return nullptr;
-    slab& s = slab_at(h.partial[index]);
-    unlink(h.partial[index], s);
-    s.place = slab_place::none;
-    return &s;
-}
-
 bool has_free_block(slab& s) noexcept {
     if (s.free_list == nullptr)
         collect(s);
@@ -232,12 +210,35 @@ bool has_free_block(slab& s) noexcept {
 void link_to_node(slab& s) noexcept ALLOT_REQUIRES(s.cache->node.lock) {
     const bool has_free = s.free_list != nullptr || s.carved < s.capacity;
     s.place = has_free ? slab_place::node_partial : slab_place::node_full;
-    link(has_free ? s.cache->node.partial : s.cache->node.full, s);
+    link_front(has_free ? s.cache->node.partial : s.cache->node.full, s);
 }
 
 void unlink_from_node(slab& s) noexcept ALLOT_REQUIRES(s.cache->node.lock) {
     unlink(s.place == slab_place::node_partial ? s.cache->node.partial : s.cache->node.full, s);
     s.place = slab_place::none;
+}
+
+/// Makes a slab of the heap that has a free block the active one. Null if there is none.
+slab* next_slab(heap& h, std::uint32_t index) noexcept {
+    slab* s = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held, or the own open section
+    if (s != &empty_slab) {
+        if (has_free_block(*s))
+            return s;
+        h.active[index].store(&empty_slab, std::memory_order_relaxed); // relaxed: as above
+        deactivate(*s);
+        s->place = slab_place::heap_partial;
+        link_back(h.partial[index], *s);
+    }
+    while (h.partial[index] != 0) {
+        s = &slab_at(h.partial[index]);
+        unlink(h.partial[index], *s);
+        s->place = slab_place::none;
+        if (has_free_block(*s) || !make_full(h, *s)) {
+            make_active(h, *s);
+            return s;
+        }
+    }
+    return nullptr;
 }
 
 /// A queued slab that this slot holds.
@@ -252,20 +253,32 @@ void process_own(slab& s) noexcept {
 } // namespace
 
 void unlink(std::uint32_t& head, slab& s) noexcept {
-    if (s.prev != 0)
+    if (s.next == page_index(s)) {
+        head = 0;
+    } else {
         slab_at(s.prev).next = s.next;
-    else
-        head = s.next;
-    if (s.next != 0)
         slab_at(s.next).prev = s.prev;
+        if (head == page_index(s))
+            head = s.next;
+    }
     s.next = s.prev = 0;
 }
 
-void link(std::uint32_t& head, slab& s) noexcept {
-    s.prev = 0;
+void link_back(std::uint32_t& head, slab& s) noexcept {
+    const std::uint32_t index = page_index(s);
+    if (head == 0) {
+        s.next = s.prev = head = index;
+        return;
+    }
+    slab& first = slab_at(head);
+    s.prev = first.prev;
     s.next = head;
-    if (head != 0)
-        slab_at(head).prev = page_index(s);
+    slab_at(first.prev).next = index;
+    first.prev = index;
+}
+
+void link_front(std::uint32_t& head, slab& s) noexcept {
+    link_back(head, s);
     head = page_index(s);
 }
 
@@ -283,9 +296,13 @@ void collect(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
 }
 
 bool carve(slab& s) noexcept {
-    // About half a page at a time: enough to stay on the fast path, and memory that is not needed stays untouched.
-    constexpr std::uint32_t batch_bytes = 2048;
-    std::uint32_t count = batch_bytes / s.object_bytes + 1;
+    // Two pages at a time, but some blocks: enough to stay on the fast path, and memory that is not needed stays untouched.
+    constexpr std::uint32_t batch_bytes = 2 * page_bytes;
+    constexpr std::uint32_t batch_blocks_min = 4;
+    constexpr std::uint32_t batch_blocks_max = 64;
+    std::uint32_t count = batch_bytes / s.object_bytes;
+    count = count < batch_blocks_min ? batch_blocks_min : count;
+    count = count > batch_blocks_max ? batch_blocks_max : count;
     const auto left = static_cast<std::uint32_t>(s.capacity - s.carved);
     count = count < left ? count : left;
     for (std::uint32_t i = count; i-- != 0;) {
@@ -310,16 +327,16 @@ void push(slab& s, void* block) noexcept {
     ++s.frees;
 }
 
+void* next_block(heap& h, std::uint32_t index) noexcept {
+    slab* const s = next_slab(h, index);
+    return s != nullptr ? pop(*s) : nullptr;
+}
+
 slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
-    const std::uint32_t index = cache.shape.index;
-    slab* s = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held
-    if (s != &empty_slab) {
-        if (has_free_block(*s) || !make_full(h, *s))
-            return s;
-    }
-    s = first_partial(h, index);
-    if (s == nullptr)
-        s = adopt(h, cache);
+    slab* s = next_slab(h, cache.shape.index);
+    if (s != nullptr)
+        return s;
+    s = adopt(h, cache);
     if (s == nullptr)
         s = new_slab(h, cache, why);
     if (s == nullptr)
@@ -331,10 +348,10 @@ slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
 }
 
 void fold_allocations(slab& s) noexcept {
-    if (s.kind != slab_kind::owned)
-        return;
     std::uint64_t& folded = remote_of(s).folded;
     const std::uint64_t allocations = s.live() + s.frees;
+    if (s.kind != slab_kind::owned || allocations == folded)
+        return;
     sync::rcu_guard section;
     // (9) acquire: pairs with group/lifecycle.cc(2).
     cache_owner& payer = *s.cache->payer.load(std::memory_order_acquire);
@@ -342,23 +359,29 @@ void fold_allocations(slab& s) noexcept {
     folded = allocations;
 }
 
-void fold_active(heap& h) noexcept {
-    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i)
+void fold_heap(heap& h) noexcept {
+    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
         if (slab* const s = h.active[i].load(std::memory_order_relaxed); s != &empty_slab) // relaxed: slot held
             fold_allocations(*s);
+        for (slab* s = first_in(h.partial[i]); s != nullptr; s = next_in(h.partial[i], *s))
+            fold_allocations(*s);
+    }
+    for (slab* s = first_in(h.full); s != nullptr; s = next_in(h.full, *s))
+        fold_allocations(*s);
 }
 
 void deactivate(slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::active);
-    fold_allocations(s);
     --s.allocs;
     s.place = slab_place::none;
 }
 
 void park(slab& s) noexcept {
     kmem_cache& cache = *s.cache;
+    sync::thread_slot& slot = *s.home->slot;
     s.place = slab_place::none;
     s.owner.store(0, std::memory_order_relaxed);
+    fold_allocations(s);
     unfreeze_home(s);
     {
         lock_guard hold(cache.node.lock);
@@ -368,7 +391,16 @@ void park(slab& s) noexcept {
             return;
         }
     }
-    release_slab(s);
+    release_slab(slot, s);
+}
+
+void make_partial(slab& s) noexcept {
+    heap& h = *s.home;
+    unlink(h.full, s);
+    collect(s, remote_notify, 0);
+    s.place = slab_place::heap_partial;
+    s.owner.store(owner_id(s, h), std::memory_order_relaxed);
+    link_back(h.partial[s.cache->shape.index], s);
 }
 
 void after_local_free(slab& s) noexcept {
@@ -397,7 +429,7 @@ void process_queued(sync::thread_slot& slot, slab& s) noexcept {
         }
     }
     if (s.home == nullptr)
-        release_slab(s);
+        release_slab(slot, s);
     else
         process_own(s);
 }

@@ -5,13 +5,18 @@
 // Idea.        A slab is always held by somebody: the thread whose heap it is frozen in (slot lock, fast path closed or own),
 //              or, unfrozen, the node lock of its cache. These functions are the only ones that change a slab's place.
 //
-//                             new_slab
-//                                |                     .-----------------------------.
-//                                v                     v                             |
-//              page_alloc <-- [active] --exhausted--> [heap_full] --a block came--> [heap_partial] --> active
-//                   ^            | park                 | park                       | park
-//                   |            v                      v                            v
-//                   '--empty-- [node_partial] <------> [node_full]   --adopt--> active
+//              new_slab --> [active] --exhausted--> [heap_partial] --its turn, and has blocks--> [active]
+//                              |                      |      ^   |
+//                              |                its turn,    |   '--empty--> page_alloc
+//                              |             and has none    |
+//                              |                      v      |
+//                              |                 [heap_full] '-- a block came back
+//                              | park                 | park (from all three)
+//                              v                      v
+//                           [node_partial] <-----> [node_full]      node_partial --adopt--> [active], --empty--> page_alloc
+//
+//              An exhausted slab goes to the end of the queue, not to the full list: blocks that come back meanwhile are
+//              freed on the fast path, and when its turn comes it has many.
 //
 // Concurrency. holder only; frozen changes under the node lock.
 // Lock order.  slot > node > page_alloc.
@@ -23,15 +28,22 @@
 
 namespace allot::slab {
 
+/// In slab::owner of the holder's slabs without a free block: a local free takes the way that puts the slab in the queue again.
+inline constexpr std::uint32_t owner_full = 0x80000000;
+
 /// Why there is no slab or block.
 struct shortage {
     counter::page_counter* over = nullptr; ///< the counter whose max refused; null: the system has no memory
     counter::byte_count wanted = 0;        ///< bytes that were not charged
 };
 
-/// Takes `s` off the list with head `head`, or puts it at its front.
+/// Lists of slabs are rings of page indices; the head is the first, 0 if there is none.
 void unlink(std::uint32_t& head, slab& s) noexcept;
-void link(std::uint32_t& head, slab& s) noexcept;
+void link_front(std::uint32_t& head, slab& s) noexcept;
+void link_back(std::uint32_t& head, slab& s) noexcept;
+/// The slab after `s`, or null after the last.
+inline slab* next_in(std::uint32_t head, const slab& s) noexcept { return s.next == head ? nullptr : &slab_at(s.next); }
+inline slab* first_in(std::uint32_t head) noexcept { return head == 0 ? nullptr : &slab_at(head); }
 
 /// The link word of a free block.
 ALLOT_INLINE void*& link_of(const cache_shape& shape, void* block) noexcept {
@@ -47,16 +59,20 @@ void* pop(slab& s) noexcept;
 /// Puts a block on the free list.
 void push(slab& s, void* block) noexcept;
 
+/// The next block of what the heap has for the cache with `index`, or null. Slot held, or inside an open section.
+[[nodiscard]] void* next_block(heap& h, std::uint32_t index) noexcept;
 /// A slab of `h` for `cache` with a free block, made active; null with `*why` filled in. Slot held.
 [[nodiscard]] slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept;
 /// Adds the allocations of an owned slab that its payer does not know of to the payer's figure. Holder, slot held.
 void fold_allocations(slab& s) noexcept;
-/// The same for all active slabs of the heap. Slot held and closed.
-void fold_active(heap& h) noexcept;
+/// The same for all slabs of the heap that may have handed out blocks since. Slot held and closed.
+void fold_heap(heap& h) noexcept;
 /// Ends being the active slab; the caller has cleared the table's entry.
 void deactivate(slab& s) noexcept;
 /// Unfreezes a slab that is on no list: it goes to its cache's node, or back to page_alloc. Slot held and closed.
 void park(slab& s) noexcept;
+/// A block came back to a slab of the full list: it joins the queue. Slot held, or inside an open section.
+void make_partial(slab& s) noexcept;
 /// A block of `s` was pushed locally: moves the slab to the place where it belongs now. Slot held.
 void after_local_free(slab& s) noexcept;
 /// Does what a freer of a queued slab has to do. Slot held; any slot.
