@@ -49,7 +49,8 @@ typedef struct allot_limits {
     uint64_t max;  /* above it, allocations fail */
 } allot_limits;
 
-#define ALLOT_LIMITS_INIT { ALLOT_KEEP, ALLOT_KEEP, ALLOT_KEEP, ALLOT_KEEP }
+#define ALLOT_LIMITS_INIT                                                                                              \
+    { ALLOT_KEEP, ALLOT_KEEP, ALLOT_KEEP, ALLOT_KEEP }
 
 /* --- Groups ------------------------------------------------------------------------------------------------------------- */
 
@@ -62,7 +63,8 @@ ALLOT_API allot_group* allot_root(void) ALLOT_NOEXCEPT;
 /* Creates the group `name` under `parent` and stores one reference in `*out`. `limits` may be null.
  * Errors: -EINVAL (name or limits), -EEXIST, -ENOENT (the parent is closed), -ENOMEM (the parent's limit, or the system's).
  * Thread: any number of callers. Context: task. */
-ALLOT_API int allot_group_create(allot_group* parent, const char* name, const allot_limits* limits, allot_group** out) ALLOT_NOEXCEPT;
+ALLOT_API int allot_group_create(allot_group* parent, const char* name, const allot_limits* limits,
+                                 allot_group** out) ALLOT_NOEXCEPT;
 /* Finds an open group by its path ("/", "/tenants/acme") and stores one reference in `*out`.
  * Errors: -ENOENT, -EINVAL. Context: task. */
 ALLOT_API int allot_group_find(const char* path, allot_group** out) ALLOT_NOEXCEPT;
@@ -93,14 +95,14 @@ ALLOT_API uint64_t allot_group_reclaim(allot_group* group, uint64_t bytes) ALLOT
 
 /* Figures of a group. `current` and `peak` count the subtree, the classes below them the group alone. Bytes unless said. */
 typedef struct allot_stat {
-    uint64_t current;     /* charged now, with all descendants */
-    uint64_t peak;        /* the most that `current` has been */
-    uint64_t local;       /* charged now, without open descendants: slab + shared + large + external + metadata */
-    uint64_t slab;        /* whole slabs that the group owns */
-    uint64_t shared;      /* objects in slabs shared with other groups; for the root, the unused rest of those slabs too */
-    uint64_t large;       /* blocks above ALLOT_KMALLOC_MAX */
-    uint64_t external;    /* allot_try_charge */
-    uint64_t metadata;    /* the library's own structures for this group's children; for the root, for all */
+    uint64_t current;  /* charged now, with all descendants */
+    uint64_t peak;     /* the most that `current` has been */
+    uint64_t local;    /* charged now, without open descendants: slab + shared + large + external + metadata */
+    uint64_t slab;     /* whole slabs that the group owns */
+    uint64_t shared;   /* objects in slabs shared with other groups; for the root, the unused rest of those slabs too */
+    uint64_t large;    /* blocks above ALLOT_KMALLOC_MAX */
+    uint64_t external; /* allot_try_charge */
+    uint64_t metadata; /* the library's own structures for this group's children; for the root, for all */
     uint64_t allocations; /* count: blocks handed out; exact when no thread allocates meanwhile */
     uint64_t failures;    /* count: requests that ended in failure because of this group's `max` */
     uint64_t max_events;  /* count: charges that met this group's `max`, with those that reclaim then let through */
@@ -185,10 +187,10 @@ ALLOT_API void* allot_front_malloc(void* place, size_t size, size_t alignment) A
 
 /* Why the last request of this thread failed. Text and numbers are those of the moment of the failure. */
 typedef struct allot_failure {
-    char group[128];   /* path of the group whose limit was met, cut on the left; "" if the system had no memory */
-    uint64_t usage;    /* its usage, bytes */
-    uint64_t limit;    /* its max, bytes */
-    uint64_t request;  /* what was asked for, bytes */
+    char group[128];  /* path of the group whose limit was met, cut on the left; "" if the system had no memory */
+    uint64_t usage;   /* its usage, bytes */
+    uint64_t limit;   /* its max, bytes */
+    uint64_t request; /* what was asked for, bytes */
 } allot_failure;
 
 /* Reads this thread's last failure. False if there was none. Context: any. */
@@ -201,21 +203,23 @@ ALLOT_API size_t allot_failure_text(const allot_failure* failure, char* buffer, 
 typedef struct allot_cache allot_cache;
 
 enum {
-    ALLOT_CACHE_ZERO = 1u << 0,            /* objects come zeroed */
-    ALLOT_CACHE_TYPESAFE_BY_RCU = 1u << 1, /* a slab's memory keeps its type until a grace period after its last object */
+    ALLOT_CACHE_ZERO = 1u << 0, /* objects come zeroed */
+    ALLOT_CACHE_TYPESAFE_BY_RCU =
+        1u << 1, /* a slab's memory keeps its type until a grace period after its last object */
 };
 
 typedef struct allot_cache_options {
-    size_t size;                  /* bytes of one object; at most ALLOT_KMALLOC_MAX */
-    size_t alignment;             /* power of two up to 4096; 0: the default */
-    unsigned flags;               /* ALLOT_CACHE_* */
-    void (*constructor)(void*);   /* run once for each object when its slab is made, or null; must not allocate or throw */
+    size_t size;      /* bytes of one object; at most ALLOT_KMALLOC_MAX */
+    size_t alignment; /* power of two up to 4096; 0: the default */
+    unsigned flags;   /* ALLOT_CACHE_* */
+    void (*constructor)(
+        void*); /* run once for each object when its slab is made, or null; must not allocate or throw */
 } allot_cache_options;
 
 /* What a destroyed cache still held. */
 typedef struct allot_cache_report {
-    uint64_t live;        /* count of live objects; the cache then lives on until the last is freed, and frees itself */
-    void* sample[8];      /* some of their addresses */
+    uint64_t live;   /* count of live objects; the cache then lives on until the last is freed, and frees itself */
+    void* sample[8]; /* some of their addresses */
     uint32_t nr_samples;
 } allot_cache_report;
 

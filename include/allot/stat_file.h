@@ -20,10 +20,10 @@ enum { ALLOT_RECORD_FREE = 0, ALLOT_RECORD_OPEN = 1, ALLOT_RECORD_DYING = 2 };
 
 typedef struct allot_stat_record {
     /* One cache line that charges write. */
-    uint64_t usage; /* bytes, with descendants */
-    uint64_t peak;  /* bytes */
-    uint64_t failures;   /* count: failed requests */
-    uint64_t max_events; /* count */
+    uint64_t usage;       /* bytes, with descendants */
+    uint64_t peak;        /* bytes */
+    uint64_t failures;    /* count: failed requests */
+    uint64_t max_events;  /* count */
     uint64_t high_events; /* count */
     uint64_t allocations; /* count */
     uint64_t reserved0[2];

@@ -39,9 +39,9 @@ static_assert(sizeof(account_record) == sizeof(allot_stat_record));
 static_assert(alignof(account_record) == cache_line_bytes);
 
 struct account {
-    account_record* record = nullptr;      // constant
-    account* parent = nullptr;             // constant; null for the root
-    std::atomic<bool> online{false};       // false: charge the nearest online ancestor instead
+    account_record* record = nullptr; // constant
+    account* parent = nullptr;        // constant; null for the root
+    std::atomic<bool> online{false};  // false: charge the nearest online ancestor instead
 
     page_counter& counter() noexcept { return record->counter; }
     const page_counter& counter() const noexcept { return record->counter; }
@@ -69,12 +69,16 @@ void reparent_local(account& from, account& to) noexcept;
 /// Sum of the own share over all kinds, bytes. Never negative when no charge is under way.
 std::int64_t local_bytes(const account& payer) noexcept;
 
+/// True while the account takes charges. Who still sees it online is covered by the sweep over the slots that follows.
+inline bool is_online(const account& payer) noexcept {
+    // (1) acquire: pairs with group/lifecycle.cc(1).
+    return payer.online.load(std::memory_order_acquire);
+}
+
 /// The nearest account that takes charges: itself or an ancestor. Context: any, RCU section or reference held.
 inline account& nearest_online(account& start) noexcept {
     account* at = &start;
-    // Acquire: pairs with the release in group/lifecycle.cc that takes it offline: who still sees it online is covered by
-    // the sweep over the slots that follows.
-    while (!at->online.load(std::memory_order_acquire) && at->parent != nullptr) // (1) pairs with group/lifecycle.cc(1)
+    while (!is_online(*at) && at->parent != nullptr)
         at = at->parent;
     return *at;
 }

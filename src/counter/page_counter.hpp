@@ -61,9 +61,10 @@ template <class P> [[nodiscard]] bool try_charge_level(basic_page_counter<P>& co
     }
     // Relaxed: statistics; a peak is never lost, since whoever has the larger value retries.
     byte_count peak = counter.watermark.load(std::memory_order_relaxed);
-    while (peak < now && !counter.watermark.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {} // relaxed
-    if (now > counter.high.load(std::memory_order_relaxed)) [[unlikely]]         // relaxed: an event, not a limit
-        counter.high_events.fetch_add(1, std::memory_order_relaxed);             // relaxed: statistics
+    while (peak < now && !counter.watermark.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+    }                                                                    // relaxed
+    if (now > counter.high.load(std::memory_order_relaxed)) [[unlikely]] // relaxed: an event, not a limit
+        counter.high_events.fetch_add(1, std::memory_order_relaxed);     // relaxed: statistics
     return true;
 }
 

@@ -24,16 +24,14 @@ slab::obj_cgroup& payer_from(const allot_charge& charge) noexcept {
 bool charge_external(slab::obj_cgroup& payer, std::uint64_t bytes, counter::page_counter** over) noexcept {
     slab::cold_section here;
     sync::rcu_guard section;
-    // (1) acquire: pairs with group/lifecycle.cc(2).
-    slab::cache_owner& owner = *payer.payer.load(std::memory_order_acquire);
+    slab::cache_owner& owner = slab::load_payer(payer.payer);
     return counter::try_charge_pages(owner, bytes, counter::charge_kind::external, over);
 }
 
 void uncharge_external(slab::obj_cgroup& payer, std::uint64_t bytes) noexcept {
     slab::cold_section here;
     sync::rcu_guard section;
-    // (2) acquire: pairs with group/lifecycle.cc(2).
-    slab::cache_owner& owner = *payer.payer.load(std::memory_order_acquire);
+    slab::cache_owner& owner = slab::load_payer(payer.payer);
     counter::uncharge_pages(owner, bytes, counter::charge_kind::external);
 }
 
@@ -113,10 +111,13 @@ void* allot_cache_alloc(allot_cache* handle) noexcept {
 void allot_cache_free(allot_cache*, void* object) noexcept { free_block(object); }
 
 void allot_cache_destroy(allot_cache* cache, allot_cache_report* report) noexcept {
-    if (report != nullptr)
-        *report = allot_cache_report{};
+    slab::cache_report found;
     if (cache != nullptr && enter())
-        slab::destroy_root_cache(cache_from(cache), report);
+        slab::destroy_root_cache(cache_from(cache), &found);
+    if (report == nullptr)
+        return;
+    *report = {.live = found.live, .sample = {}, .nr_samples = found.nr_samples};
+    std::memcpy(report->sample, found.sample, sizeof report->sample);
 }
 
 const char* allot_cache_name(const allot_cache* cache) noexcept {

@@ -60,10 +60,15 @@ void* allot_front_malloc(void* place, size_t size, size_t alignment) noexcept {
 bool allot_last_failure(allot_failure* failure) noexcept {
     if (sync::tls.slot == &sync::no_slot)
         return false;
-    const slab::thread_heaps& heaps = slab::heaps_of(*sync::tls.slot);
-    if (heaps.failure_valid)
-        *failure = heaps.failure;
-    return heaps.failure_valid;
+    const slab::failure_record& last = slab::heaps_of(*sync::tls.slot).failure;
+    if (!last.valid)
+        return false;
+    static_assert(sizeof failure->group == sizeof last.group);
+    std::memcpy(failure->group, last.group, sizeof last.group);
+    failure->usage = last.usage;
+    failure->limit = last.limit;
+    failure->request = last.request;
+    return true;
 }
 
 size_t allot_failure_text(const allot_failure* failure, char* buffer, size_t size) noexcept {

@@ -91,6 +91,12 @@ void* place_block(const std::atomic<slab::cache_owner*>& owner, std::size_t size
 }
 
 void* group_block(slab::cache_owner& owner, std::size_t size, std::size_t alignment) noexcept {
+    if (size <= slab::kmalloc_max_bytes && alignment <= 16 && enter() && !slab::nested()) [[likely]] {
+        slab::heap* const previous = slab::enter_scope(owner);
+        void* const block = malloc_block(size < alignment ? alignment : size);
+        slab::leave_scope(previous);
+        return block;
+    }
     const std::atomic<slab::cache_owner*> named{&owner};
     return place_block(named, size, alignment);
 }

@@ -8,8 +8,8 @@
 // Concurrency. any thread, any time.
 // Checked by.  test/programs/
 // Source.      malloc(3), posix_memalign(3); docs/preload.md.
-#include "front/malloc.hpp"
 #include "front/preload_malloc.hpp"
+#include "front/malloc.hpp"
 #include "front/preload_placement.hpp"
 
 #include <cstdlib>
@@ -126,9 +126,7 @@ ALLOT_API int posix_memalign(void** out, size_t alignment, size_t size) noexcept
     return 0;
 }
 
-ALLOT_API void* valloc(size_t size) noexcept {
-    return preload_aligned(page_bytes, size, __builtin_return_address(0));
-}
+ALLOT_API void* valloc(size_t size) noexcept { return preload_aligned(page_bytes, size, __builtin_return_address(0)); }
 
 ALLOT_API void* pvalloc(size_t size) noexcept {
     if (size > PTRDIFF_MAX) {

@@ -18,6 +18,7 @@
 #include "base/bytes.hpp"
 #include "platform/memory.hpp"
 #include "platform/os.hpp"
+#include "slab/heap.hpp"
 #include "sync/executor.hpp"
 
 #include <atomic>
@@ -61,7 +62,6 @@ struct thread_group {
 };
 
 struct thread_place {
-    allot_group* moved_to;      // where another thread's renaming put this one; null: the thread's own group
     std::uint32_t renames_seen; // of `renames`
     std::uint16_t order;        // number of the rule that placed this thread, plus one so that zero is "not placed yet"
 };
@@ -234,15 +234,14 @@ std::string_view own_name(char (&name)[thread_name_max + 1]) noexcept {
     return name;
 }
 
-void place_thread() noexcept {
+void place_thread(bool may_create) noexcept {
     char buffer[thread_name_max + 1];
     const std::string_view name = own_name(buffer);
     if (name == "allot-worker")
         return; // the library's own thread does not allocate; it needs no group
     const platform::errno_guard keep;
     const bool was_placed = self.order != 0;
-    const thread_decision decision = decide_thread(name, true);
-    self.moved_to = nullptr;
+    const thread_decision decision = decide_thread(name, may_create);
     self.order = decision.order;
     if (decision.group != nullptr)
         ::allot_thread_set_group(decision.group);
@@ -250,14 +249,13 @@ void place_thread() noexcept {
         ::allot_thread_set_group(::allot_root());
 }
 
-/// Notices that this or another thread was renamed by somebody else. Context: any, so it sets no group, it only returns one.
+/// Some thread was renamed by another, this one perhaps. The group is there: the other one made it. Context: any; a handler on
+/// top of the library leaves it to a later malloc.
 ALLOT_COLD void notice_renames(std::uint32_t seen) noexcept {
-    const platform::errno_guard keep;
+    if (self.order == 0 || slab::nested())
+        return; // not placed yet: placement_thread_start() will look at the name
     self.renames_seen = seen;
-    char buffer[thread_name_max + 1];
-    const thread_decision decision = decide_thread(own_name(buffer), false);
-    self.moved_to = decision.group;
-    self.order = decision.order;
+    place_thread(false);
 }
 
 // --- Libraries --------------------------------------------------------------------------------------------------------------
@@ -478,7 +476,7 @@ allot_group* placement_for_caller(const void* return_address) noexcept {
     if (const std::uint32_t seen = renames.load(std::memory_order_relaxed); seen != self.renames_seen) [[unlikely]]
         notice_renames(seen);
     if (!settings.libraries_matter)
-        return self.moved_to;
+        return nullptr;
     const std::uintptr_t page = reinterpret_cast<std::uintptr_t>(return_address) >> page_shift;
     // (8) acquire: pairs with (7).
     const std::uint64_t word = cache_entry(page).load(std::memory_order_acquire);
@@ -487,20 +485,20 @@ allot_group* placement_for_caller(const void* return_address) noexcept {
     const target& t = targets[index];
     // (6) acquire: pairs with (5).
     allot_group* const group = t.group.load(std::memory_order_acquire);
-    return group != nullptr && (self.order == 0 || t.order <= self.order) ? group : self.moved_to;
+    return group != nullptr && (self.order == 0 || t.order <= self.order) ? group : nullptr;
 }
 
 void placement_thread_start() noexcept {
     if (!settings.threads_matter)
         return;
     self.renames_seen = renames.load(std::memory_order_relaxed); // relaxed: see `renames`
-    place_thread();
+    place_thread(true);
 }
 
 void placement_thread_renamed() noexcept {
     // In a child of vfork the parent's memory is not to be touched. Relaxed: see home_pid.
     if (settings.threads_matter && ::getpid() == home_pid.load(std::memory_order_relaxed))
-        place_thread();
+        place_thread(true);
 }
 
 void placement_other_renamed(const char* name) noexcept {

@@ -30,12 +30,8 @@ namespace {
 
 using sync::lock_guard;
 
-mem_cgroup& from_life_work(sync::work& item) noexcept {
-    return base::container_of(item, &mem_cgroup::life_work);
-}
-mem_cgroup& from_create_work(sync::work& item) noexcept {
-    return base::container_of(item, &mem_cgroup::create_work);
-}
+mem_cgroup& from_life_work(sync::work& item) noexcept { return base::container_of(item, &mem_cgroup::life_work); }
+mem_cgroup& from_create_work(sync::work& item) noexcept { return base::container_of(item, &mem_cgroup::create_work); }
 
 /// The children that were published for the group, unpublished now. Returns their count. Tree lock held.
 std::size_t unpublish_children(mem_cgroup& group, slab::kmem_cache** out) noexcept {
@@ -50,7 +46,7 @@ std::size_t unpublish_children(mem_cgroup& group, slab::kmem_cache** out) noexce
 }
 
 void reparent(mem_cgroup& group, mem_cgroup& parent) noexcept {
-    // (2) release, in all three: pairs with the acquire loads of payer: the parent is initialised long since.
+    // (2) release, in all three: pairs with slab/kmem_cache.hpp(3): the parent is seen initialised.
     group.own_caches.for_each(
         [&](slab::kmem_cache& child) noexcept { child.payer.store(&parent, std::memory_order_release); }); // (2)
     parent.own_caches.splice_back(group.own_caches);
@@ -186,7 +182,7 @@ void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
     group.state.store(group_state::dying, std::memory_order_relaxed); // relaxed: for reports
     // relaxed: readers outside take what they see.
     group.record->state.store(ALLOT_RECORD_DYING, std::memory_order_relaxed);
-    // (1) release: pairs with the acquire loads of `online`: who sees it closed charges an ancestor.
+    // (1) release: pairs with counter/account.hpp(1): who sees it closed charges an ancestor.
     group.online.store(false, std::memory_order_release);
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
@@ -289,7 +285,7 @@ front_place* place_of(mem_cgroup& group) noexcept {
             return nullptr;
         ++made;
     }
-    // (4) release: pairs with the acquire load in alloc_for_place().
+    // (4) release: pairs with slab/kmem_cache.hpp(3), as (2).
     place->owner.store(&group, std::memory_order_release);
     if (&group != root_group)
         group.places.push_back(*place);

@@ -43,12 +43,12 @@ struct front_place {
 struct mem_cgroup : slab::cache_owner {
     std::atomic<std::uint64_t> refs{1};
     std::atomic<std::uint32_t> nr_dying{0};
-    std::uint32_t nr_children = 0;                    // guarded by the tree lock, as all below
+    std::uint32_t nr_children = 0; // guarded by the tree lock, as all below
     std::atomic<group_state> state{group_state::online};
-    bool reparented = false;                          // its own share was moved to the parent; executor only
+    bool reparented = false; // its own share was moved to the parent; executor only
     front_place* place = nullptr;
     mem_cgroup* hash_next = nullptr;
-    base::list_node sibling;                          // in parent->children while online, then in parent->dying
+    base::list_node sibling; // in parent->children while online, then in parent->dying
     base::list<mem_cgroup, &mem_cgroup::sibling> children;
     base::list<mem_cgroup, &mem_cgroup::sibling> dying;
     base::list<slab::kmem_cache, &slab::kmem_cache::payer_link> own_caches;
@@ -99,6 +99,8 @@ bool is_below(const counter::account& group, const counter::account& ancestor) n
 
 /// Gives back what the subtree's heaps hold and nobody uses. Returns bytes uncharged. Context: task, no lock held.
 counter::byte_count reclaim(mem_cgroup& group) noexcept;
+/// Held over fork by the forking thread.
+sync::spinlock& reclaim_guard() noexcept;
 /// Brings the `allocations` figure of the group (null: of all) up to date. Context: task, no lock held.
 void fold_allocations(mem_cgroup* group) noexcept;
 /// Reads the figures. Context: task, no lock held.

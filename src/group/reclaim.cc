@@ -44,6 +44,8 @@ void park_below(sync::thread_slot& slot, void* data) noexcept {
 
 } // namespace
 
+sync::spinlock& reclaim_guard() noexcept { return reclaim_lock; }
+
 counter::byte_count reclaim(mem_cgroup& group) noexcept {
     const auto& usage = group.counter().usage;
     counter::byte_count before = 0;
@@ -71,12 +73,13 @@ bool reclaim_at_limit(counter::page_counter& over, counter::byte_count bytes, un
 }
 
 void note_failure(counter::page_counter* over, counter::byte_count bytes) noexcept {
-    allot_failure failure{};
+    slab::failure_record failure{};
     failure.request = bytes;
+    failure.valid = true;
     if (over != nullptr) {
-        over->failures.fetch_add(1, std::memory_order_relaxed);       // relaxed: statistics
-        failure.usage = over->usage.load(std::memory_order_relaxed);  // relaxed: the text of a moment
-        failure.limit = over->max.load(std::memory_order_relaxed);    // relaxed: as above
+        over->failures.fetch_add(1, std::memory_order_relaxed);      // relaxed: statistics
+        failure.usage = over->usage.load(std::memory_order_relaxed); // relaxed: the text of a moment
+        failure.limit = over->max.load(std::memory_order_relaxed);   // relaxed: as above
         if (mem_cgroup* const group = group_of(*over)) {
             char path[ALLOT_PATH_MAX + 1];
             const std::size_t length = path_of(*group, path, sizeof path);
@@ -87,9 +90,7 @@ void note_failure(counter::page_counter* over, counter::byte_count bytes) noexce
             put(*group);
         }
     }
-    slab::thread_heaps& heaps = slab::heaps_of(slab::this_slot());
-    heaps.failure = failure;
-    heaps.failure_valid = true;
+    slab::heaps_of(slab::this_slot()).failure = failure;
 }
 
 } // namespace allot::memcg

@@ -22,17 +22,15 @@ namespace {
 constexpr std::size_t mapping_bytes = sizeof(allot_stat_header) + sizeof(counter::account_record) * ALLOT_STAT_CAPACITY;
 constexpr std::size_t directory_max = 512;
 
-allot_stat_header* header = nullptr;         // constant after init
-counter::account_record* records = nullptr;  // constant after init
+allot_stat_header* header = nullptr;        // constant after init
+counter::account_record* records = nullptr; // constant after init
 std::uint32_t* free_indices = nullptr;
 std::uint32_t free_count = 0;
 char publish_directory[directory_max] = {};
 char* fork_copy = nullptr;
 std::size_t fork_copy_bytes = 0;
 
-std::size_t used_bytes() noexcept {
-    return sizeof(allot_stat_header) + sizeof(counter::account_record) * header->used;
-}
+std::size_t used_bytes() noexcept { return sizeof(allot_stat_header) + sizeof(counter::account_record) * header->used; }
 
 void fill_header() noexcept {
     header->magic = ALLOT_STAT_MAGIC;
@@ -124,7 +122,7 @@ counter::account_record* record_take() noexcept {
 }
 
 void record_give(counter::account_record& record) noexcept {
-    record.state.store(ALLOT_RECORD_FREE, std::memory_order_relaxed);
+    record.state.store(ALLOT_RECORD_FREE, std::memory_order_relaxed); // relaxed: readers outside take what they see
     free_indices[free_count++] = record.id;
 }
 

@@ -4,7 +4,7 @@
 //
 // Idea.        See runtime.hpp.
 // Concurrency. The first caller initialises; others that come meanwhile wait.
-// Lock order.  fork: reclaim is not needed (its holder takes slot locks only); executor > tree > caches > registry > slot.
+// Lock order.  fork: reclaim > executor > tree > caches > registry > slot.
 #include "group/runtime.hpp"
 
 #include "group/mem_cgroup.hpp"
@@ -30,13 +30,11 @@ constexpr std::uint64_t dirty_pages_kept = 2048; // 8 MiB
 
 bool tryget_owner(slab::cache_owner& owner) noexcept { return tryget(static_cast<mem_cgroup&>(owner)); }
 void put_owner(slab::cache_owner& owner) noexcept { put(static_cast<mem_cgroup&>(owner)); }
-const char* owner_name(const slab::cache_owner& owner) noexcept {
-    return static_cast<const mem_cgroup&>(owner).name();
-}
+const char* owner_name(const slab::cache_owner& owner) noexcept { return static_cast<const mem_cgroup&>(owner).name(); }
 
 bool bring_up() noexcept {
-    slab::hooks = {tryget_owner, put_owner,   want_child,  owner_name, reclaim_at_limit,
-                   note_failure, forget_cache, adopt_cache};
+    slab::hooks = {tryget_owner,     put_owner,    want_child,   owner_name,
+                   reclaim_at_limit, note_failure, forget_cache, adopt_cache};
     slab::obj_cgroup_unlink = forget_owner;
     platform::membarrier_ready();
     if (!slab::arena_init() || !tree_init() || !slab::obj_cgroup_init())
@@ -58,6 +56,7 @@ bool bring_up() noexcept {
 
 void before_fork() noexcept ALLOT_NO_TSA {
     ++sync::tls.busy;
+    reclaim_guard().lock();
     sync::executor_before_fork();
     tree_lock().lock();
     slab::caches_lock().lock();
@@ -72,6 +71,7 @@ void after_fork_parent() noexcept ALLOT_NO_TSA {
     slab::caches_lock().unlock();
     tree_lock().unlock();
     sync::executor_after_fork_parent();
+    reclaim_guard().unlock();
     --sync::tls.busy;
 }
 
@@ -84,6 +84,7 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
     slab::caches_lock().unlock();
     tree_lock().unlock();
     sync::executor_after_fork_child();
+    reclaim_guard().unlock();
     --sync::tls.busy;
     if (!slab::nested())
         fold_allocations(nullptr);

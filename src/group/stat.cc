@@ -48,8 +48,8 @@ void read_stat(mem_cgroup& group, allot_stat& out) noexcept {
         return positive(group.record->local[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed)); // relaxed
     };
     out = allot_stat{};
-    out.current = counter.usage.load(std::memory_order_relaxed);   // relaxed: see above
-    out.peak = counter.watermark.load(std::memory_order_relaxed);  // relaxed: see above
+    out.current = counter.usage.load(std::memory_order_relaxed);  // relaxed: see above
+    out.peak = counter.watermark.load(std::memory_order_relaxed); // relaxed: see above
     out.local = positive(counter::local_bytes(group));
     out.slab = own(charge_kind::slab);
     out.shared = own(charge_kind::shared);

@@ -110,7 +110,8 @@ void link(mem_cgroup& group, mem_cgroup& parent) noexcept ALLOT_REQUIRES(the_tre
     group.online.store(true, std::memory_order_relaxed); // relaxed: published by the two stores below and the lock
     // (1) release: pairs with (2): who finds the group by id sees it whole.
     by_id[group.id()].store(&group, std::memory_order_release);
-    group.record->state.store(ALLOT_RECORD_OPEN, std::memory_order_release); // (3) pairs with readers of the stat file
+    group.record->state.store(ALLOT_RECORD_OPEN,
+                              std::memory_order_release); // (3) pairs with the kernel's other mappings of the file
 }
 
 /// Charges, equips and links under one hold of the lock, so that the parent stays online and every failure is undone here.
@@ -138,11 +139,11 @@ int link_charged(mem_cgroup& group, mem_cgroup& parent, const char* name, const 
 sync::spinlock& tree_lock() noexcept { return the_tree_lock; }
 
 void read_limits(const counter::page_counter& counter, allot_limits& out) noexcept {
-    // Relaxed: each limit stands for itself.
+    // All four relaxed: each limit stands for itself.
     out.min = counter.min.load(std::memory_order_relaxed);
     out.low = counter.low.load(std::memory_order_relaxed);
     out.high = counter.high.load(std::memory_order_relaxed);
-    out.max = counter.max.load(std::memory_order_relaxed);
+    out.max = counter.max.load(std::memory_order_relaxed); // relaxed: as above
 }
 
 bool tryget(mem_cgroup& group) noexcept {
@@ -306,7 +307,8 @@ void unhash(mem_cgroup& group) noexcept {
 
 void free_group_memory(mem_cgroup& group) noexcept {
     slab::free_cache_array(group);
-    by_id[group.id()].store(nullptr, std::memory_order_relaxed); // relaxed: a grace period has passed since the last get
+    by_id[group.id()].store(nullptr,
+                            std::memory_order_relaxed); // relaxed: a grace period has passed since the last get
     {
         lock_guard hold(the_tree_lock);
         group.sibling.unlink();
@@ -328,8 +330,8 @@ bool tree_init() noexcept {
     name_record(*root_group->record, "/");
     counter::root_account = root_group;
     slab::root_owner = root_group;
-    root_group->online.store(true, std::memory_order_relaxed); // relaxed: one thread
-    by_id[0].store(root_group, std::memory_order_relaxed);     // relaxed: one thread
+    root_group->online.store(true, std::memory_order_relaxed);                     // relaxed: one thread
+    by_id[0].store(root_group, std::memory_order_relaxed);                         // relaxed: one thread
     root_group->record->state.store(ALLOT_RECORD_OPEN, std::memory_order_relaxed); // relaxed: one thread
     init_works(*root_group);
     return true;

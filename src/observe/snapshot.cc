@@ -27,12 +27,18 @@ struct field {
 };
 
 constexpr field fields[] = {
-    {"current", &allot_stat::current, true, true},       {"peak", &allot_stat::peak, true, true},
-    {"local", &allot_stat::local, true, true},           {"slab", &allot_stat::slab, false, true},
-    {"shared", &allot_stat::shared, false, true},        {"large", &allot_stat::large, false, true},
-    {"external", &allot_stat::external, false, true},    {"metadata", &allot_stat::metadata, false, true},
-    {"allocations", &allot_stat::allocations, true, false}, {"failures", &allot_stat::failures, true, false},
-    {"max_events", &allot_stat::max_events, false, false},  {"high_events", &allot_stat::high_events, false, false},
+    {"current", &allot_stat::current, true, true},
+    {"peak", &allot_stat::peak, true, true},
+    {"local", &allot_stat::local, true, true},
+    {"slab", &allot_stat::slab, false, true},
+    {"shared", &allot_stat::shared, false, true},
+    {"large", &allot_stat::large, false, true},
+    {"external", &allot_stat::external, false, true},
+    {"metadata", &allot_stat::metadata, false, true},
+    {"allocations", &allot_stat::allocations, true, false},
+    {"failures", &allot_stat::failures, true, false},
+    {"max_events", &allot_stat::max_events, false, false},
+    {"high_events", &allot_stat::high_events, false, false},
 };
 
 struct output {
@@ -44,7 +50,8 @@ struct output {
         char line[256];
         const int length = std::snprintf(line, sizeof line, format, values...);
         if (length > 0)
-            write(line, static_cast<std::size_t>(length) < sizeof line ? static_cast<std::size_t>(length) : sizeof line - 1,
+            write(line,
+                  static_cast<std::size_t>(length) < sizeof line ? static_cast<std::size_t>(length) : sizeof line - 1,
                   data);
     }
     void json_string(const char* value) noexcept {

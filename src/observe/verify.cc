@@ -30,8 +30,8 @@ struct shares {
 
 struct recount {
     allot_verify_report& report;
-    shares* found;      // by group id
-    std::size_t bytes;  // of `found`
+    shares* found;     // by group id
+    std::size_t bytes; // of `found`
 
     shares& of(const slab::cache_owner& owner) noexcept { return found[owner.record->id]; }
     void add(const slab::cache_owner& owner, charge_kind kind, std::uint64_t bytes_found) noexcept {
@@ -106,8 +106,10 @@ std::size_t count_page(recount& all, slab::slab& s) noexcept {
     case slab::slab_kind::reserve:
         all.add(*slab::root_owner, charge_kind::metadata, slab_bytes(s));
         return std::size_t{1} << s.order;
-    case slab::slab_kind::free_block: return std::size_t{1} << s.order;
-    case slab::slab_kind::none: break;
+    case slab::slab_kind::free_block:
+        return std::size_t{1} << s.order;
+    case slab::slab_kind::none:
+        break;
     }
     return 1;
 }

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 namespace allot::platform {
 
@@ -68,6 +69,11 @@ void* map(std::size_t bytes) noexcept {
     void* const start =
         ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return start == MAP_FAILED ? nullptr : start;
+}
+
+std::uint64_t address_space_limit() noexcept {
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : UINT64_MAX;
 }
 
 void unmap(void* start, std::size_t bytes) noexcept { ::munmap(start, bytes); }

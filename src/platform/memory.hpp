@@ -25,6 +25,9 @@ bool discard(void* start, std::size_t bytes) noexcept;
 /// Unmaps what reserve() or map() gave.
 void unmap(void* start, std::size_t bytes) noexcept;
 
+/// RLIMIT_AS, bytes; the largest number without one.
+[[nodiscard]] std::uint64_t address_space_limit() noexcept;
+
 #if ALLOT_DEBUG
 /// Makes the n-th following call of reserve, commit or map fail (1 = the next), and every one after it too while `sticky`.
 /// 0 ends it. Returns how many calls were seen since the last call of this function.

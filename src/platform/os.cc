@@ -6,9 +6,9 @@
 // Concurrency. any thread.
 #include "platform/os.hpp"
 
+#include <ctime>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
-#include <ctime>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>

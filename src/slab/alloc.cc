@@ -134,7 +134,8 @@ void* alloc_in_section(std::uint32_t index) noexcept {
             if (block != nullptr)
                 debug_on_alloc(*slab_of(block), block);
         }
-        if (block == nullptr && child_of(*h->owner, index) == nullptr)
+        // A group that is closed from here on is swept after this section.
+        if (block == nullptr && counter::is_online(*h->owner) && child_of(*h->owner, index) == nullptr)
             block = alloc_shared_in_section(heaps_of(*tls.slot), *h->owner, *root_cache_at(index));
     }
     reader.leave_fast(count);
@@ -204,10 +205,11 @@ void* alloc_slow(std::uint32_t index, std::size_t request) noexcept {
             errno = ENOMEM;
         return block;
     }
-    return with_reclaim(request, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
-               heap* const h = effective_heap(here.slot());
-               return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
-           })
+    return with_reclaim(request,
+                        [&](cold_section& here, shortage* why) noexcept -> fresh_block {
+                            heap* const h = effective_heap(here.slot());
+                            return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
+                        })
         .block;
 }
 
@@ -222,16 +224,15 @@ fresh_block alloc_large(std::size_t bytes, std::size_t alignment) noexcept {
     });
 }
 
-fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t bytes,
-                            std::size_t alignment) noexcept {
+fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t bytes, std::size_t alignment) noexcept {
     if (nested()) {
         errno = ENOMEM;
         return {};
     }
     const std::uint32_t index = class_for(bytes, alignment);
     return with_reclaim(bytes, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
-        // (3) acquire: pairs with group/lifecycle.cc(2). With the slot held, the group is not freed under us.
-        cache_owner& named = *owner.load(std::memory_order_acquire);
+        // With the slot held, the group is not freed under us.
+        cache_owner& named = load_payer(owner);
         auto& payer = static_cast<cache_owner&>(counter::nearest_online(named));
         if (index == kmalloc_class_count)
             return alloc_run_for(payer, bytes, alignment, why);
@@ -255,8 +256,7 @@ bool resize_large(void* block, std::size_t bytes) noexcept {
         return true;
     cold_section here;
     sync::rcu_guard section;
-    // (1) acquire: pairs with group/lifecycle.cc(2).
-    cache_owner& payer = *s.payer->payer.load(std::memory_order_acquire);
+    cache_owner& payer = load_payer(s.payer->payer);
     s.run_pages() = pages;
     counter::uncharge_pages(payer, (had - pages) * page_bytes, counter::charge_kind::large);
     slab& rest = slab_at(page_index(s) + static_cast<std::uint32_t>(pages));
@@ -269,10 +269,14 @@ std::size_t usable_bytes(const void* block) noexcept {
     slab& s = *slab_of(block);
     switch (slab_kind{s.kind}) {
     case slab_kind::owned:
-    case slab_kind::shared: return s.cache->shape.user_bytes;
-    case slab_kind::large: return s.run_pages() * page_bytes;
-    case slab_kind::reserve: return s.object_bytes;
-    default: base::bug_object("size of an address that is no live block", block, "?", "?");
+    case slab_kind::shared:
+        return s.cache->shape.user_bytes;
+    case slab_kind::large:
+        return s.run_pages() * page_bytes;
+    case slab_kind::reserve:
+        return s.object_bytes;
+    default:
+        base::bug_object("size of an address that is no live block", block, "?", "?");
     }
 }
 
@@ -280,17 +284,20 @@ cache_owner* payer_of(const void* block) noexcept {
     if (!arena_contains(block))
         return nullptr;
     slab& s = *slab_of(block);
-    // (2) acquire: pairs with group/lifecycle.cc(2), in all three.
     switch (slab_kind{s.kind}) {
-    case slab_kind::owned: return s.cache->payer.load(std::memory_order_acquire); // as (2)
-    case slab_kind::large: return s.payer->payer.load(std::memory_order_acquire); // as (2)
+    case slab_kind::owned:
+        return &load_payer(s.cache->payer);
+    case slab_kind::large:
+        return &load_payer(s.payer->payer);
     case slab_kind::shared: {
         // relaxed: the caller was handed the live block.
         const std::uint32_t id = owner_ids(s)[object_index(s, s.cache->shape, block)].load(std::memory_order_relaxed);
-        return id == 0 ? nullptr : obj_cgroup_of(id).payer.load(std::memory_order_acquire); // as (2)
+        return id == 0 ? nullptr : &load_payer(obj_cgroup_of(id).payer);
     }
-    case slab_kind::reserve: return root_owner;
-    default: return nullptr;
+    case slab_kind::reserve:
+        return root_owner;
+    default:
+        return nullptr;
     }
 }
 

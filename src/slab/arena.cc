@@ -21,7 +21,7 @@ constexpr std::size_t arena_bytes_max = 64 * gib; // the sanitizers leave less r
 #else
 constexpr std::size_t arena_bytes_max = 1024 * gib;
 #endif
-constexpr std::size_t arena_bytes_min = gib;
+constexpr std::size_t arena_bytes_min = gib / 16;
 constexpr std::size_t live_bytes_per_page = page_bytes / 64;
 
 template <class T> bool reserve_array(T*& array, std::size_t bytes) noexcept {
@@ -66,11 +66,19 @@ template <class T> bool commit_part(T* array, std::size_t first, std::size_t cou
     return platform::commit(reinterpret_cast<void*>(begin), end - begin);
 }
 
+/// True if the address space holds twice as much: the rest of the program wants some too.
+bool leaves_room(std::size_t bytes) noexcept {
+    void* const probe = platform::reserve(2 * bytes, page_bytes);
+    if (probe != nullptr)
+        platform::unmap(probe, 2 * bytes);
+    return probe != nullptr;
+}
+
 } // namespace
 
 bool arena_init() noexcept {
     for (std::size_t bytes = arena_bytes_max; bytes >= arena_bytes_min; bytes /= 2)
-        if (reserve_all(bytes))
+        if (leaves_room(bytes) && reserve_all(bytes))
             return true;
     return false;
 }
@@ -79,7 +87,8 @@ bool arena_commit_chunks(std::size_t first_chunk, std::size_t count) noexcept {
     const std::size_t first = first_chunk * chunk_pages;
     const std::size_t pages = count * chunk_pages;
     return commit_part(arena.slabs, first, pages, sizeof(slab)) &&
-           commit_part(arena.remotes, first, pages, sizeof(slab_remote)) && commit_part(arena.orders, first, pages, 1) &&
+           commit_part(arena.remotes, first, pages, sizeof(slab_remote)) &&
+           commit_part(arena.orders, first, pages, 1) &&
            (!ALLOT_DEBUG || commit_part(arena.live_bits, first, pages, live_bytes_per_page)) &&
            commit_part(arena.base, first, pages, page_bytes);
 }

@@ -63,14 +63,15 @@ struct alignas(cache_line_bytes) slab {
     void* free_list;      ///< blocks free to whoever holds the slab; null sends the fast path to the slow one
     std::uint64_t allocs; ///< count of blocks ever handed out, plus one while the slab is active
     std::uint64_t frees;  ///< count of blocks that came back
+    // Relaxed: a thread that compares it with its own id finds its own stores; others only ever see an id that is not theirs.
     std::atomic<std::uint32_t> owner; ///< fast id of the thread that may free without a lock; 0: nobody
     std::uint32_t object_bytes;
     union {
         kmem_cache* cache; ///< owned, shared
         obj_cgroup* payer; ///< large
     };
-    heap* home;           ///< heap that it is frozen in; valid while frozen
-    std::uint32_t next;   ///< list links, page indices
+    heap* home;         ///< heap that it is frozen in; valid while frozen
+    std::uint32_t next; ///< list links, page indices
     std::uint32_t prev;
     std::uint16_t capacity; ///< count of blocks
     std::uint16_t carved;   ///< count of blocks that were ever on a free list
@@ -106,7 +107,7 @@ struct arena_map {
 
 extern arena_map arena;
 
-/// Reserves the arena, as much as the address space limit lets (1 TiB .. 1 GiB). Errors: false. Context: init.
+/// Reserves the arena, as much as the address space limit lets (1 TiB .. 64 MiB, at most half of what is left). Errors: false. Context: init.
 [[nodiscard]] bool arena_init() noexcept;
 /// Commits the pages and descriptors of one chunk. Errors: false. Context: page_alloc's lock held.
 [[nodiscard]] bool arena_commit_chunks(std::size_t first_chunk, std::size_t count) noexcept;

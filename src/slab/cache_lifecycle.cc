@@ -100,7 +100,7 @@ void release_root(kmem_cache& root) noexcept {
 }
 
 void put_root(kmem_cache& root) noexcept {
-    // (3) acq_rel: pairs with itself and slab_ops.cc(3): the last put comes after everybody's use.
+    // (3) acq_rel: pairs with slab_ops.cc(3): the last put comes after everybody's use.
     if (root.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
         release_root(root);
 }
@@ -263,7 +263,7 @@ void park_cache_in_slot(sync::thread_slot& slot, void* data) noexcept {
 }
 
 /// Counts live objects of unowned slabs and takes samples of them.
-void count_live(kmem_cache& cache, allot_cache_report& report) noexcept {
+void count_live(kmem_cache& cache, cache_report& report) noexcept {
     lock_guard hold(cache.node.lock);
     for (const std::uint32_t head : {cache.node.partial, cache.node.full})
         for (slab* at = first_in(head); at != nullptr; at = next_in(head, *at)) {
@@ -271,7 +271,8 @@ void count_live(kmem_cache& cache, allot_cache_report& report) noexcept {
             report.live += s.live();
             // A shared slab knows which of its objects live; of another, the first block will do as a hint where to look.
             for (std::uint32_t i = 0; i < s.capacity && report.nr_samples < std::size(report.sample); ++i)
-                if (s.kind == slab_kind::owned || owner_ids(s)[i].load(std::memory_order_relaxed) != 0) { // relaxed: hint
+                if (s.kind == slab_kind::owned ||
+                    owner_ids(s)[i].load(std::memory_order_relaxed) != 0) { // relaxed: hint
                     report.sample[report.nr_samples++] = start_of(s) + std::size_t{i} * s.object_bytes;
                     if (s.kind == slab_kind::owned)
                         break;
@@ -281,7 +282,7 @@ void count_live(kmem_cache& cache, allot_cache_report& report) noexcept {
 
 struct destruction {
     kmem_cache& cache;
-    allot_cache_report found;
+    cache_report found;
 };
 
 /// Some children of the cache that are not marked yet, marked now. Returns their count.
@@ -295,15 +296,14 @@ std::size_t mark_children(kmem_cache& cache, kmem_cache** out, std::size_t room)
     return count;
 }
 
-void shut_down_child(kmem_cache& child, allot_cache_report& found) noexcept {
+void shut_down_child(kmem_cache& child, cache_report& found) noexcept {
     {
         lock_guard hold(sync::slot_at(orphan_index).lock);
         count_live(child, found);
     }
     {
         sync::rcu_guard section;
-        // (8) acquire: pairs with group/lifecycle.cc(2).
-        cache_owner& payer = *child.payer.load(std::memory_order_acquire);
+        cache_owner& payer = load_payer(child.payer);
         if (child_of(payer, child.shape.index) != &child)
             return; // deactivated before: it goes with its last slab
         unpublish_child(payer, child);
@@ -396,7 +396,7 @@ kmem_cache* create_root_cache(const char* name, const cache_shape& wanted, std::
     return alias;
 }
 
-void destroy_root_cache(kmem_cache& cache, allot_cache_report* report) noexcept {
+void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept {
     {
         lock_guard hold(table_lock);
         if (--cache.aliases != 0)
@@ -429,8 +429,8 @@ void create_wanted_children(cache_owner& owner) noexcept {
 void unpublish_child(cache_owner& owner, kmem_cache& child) noexcept {
     // relaxed: only the executor replaces arrays, and the entry is cleared before the grace period that readers get.
     if (cache_array* const array = owner.caches.load(std::memory_order_relaxed))
-        if (array->entry[child.shape.index].load(std::memory_order_relaxed) == &child)      // relaxed: as above
-            array->entry[child.shape.index].store(nullptr, std::memory_order_relaxed);      // relaxed: as above
+        if (array->entry[child.shape.index].load(std::memory_order_relaxed) == &child) // relaxed: as above
+            array->entry[child.shape.index].store(nullptr, std::memory_order_relaxed); // relaxed: as above
 }
 
 void kill_cache(kmem_cache& cache) noexcept {

@@ -20,10 +20,17 @@
 
 namespace allot::slab {
 
+/// What a destroyed cache still held; what allot_cache_report says.
+struct cache_report {
+    std::uint64_t live = 0;
+    void* sample[8] = {};
+    std::uint32_t nr_samples = 0;
+};
+
 /// Makes (or finds, with the same name and shape) a root cache. Errors: null and errno. Context: task.
 [[nodiscard]] kmem_cache* create_root_cache(const char* name, const cache_shape& shape, std::size_t alignment) noexcept;
 /// Destroys it. Context: task, no lock held.
-void destroy_root_cache(kmem_cache& cache, allot_cache_report* report) noexcept;
+void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept;
 
 /// Makes the children that `owner` wants. Runs on the executor; the caller holds a reference on the group.
 void create_wanted_children(cache_owner& owner) noexcept;

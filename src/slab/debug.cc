@@ -3,7 +3,7 @@
 // debug: the live bits and the poison.
 //
 // Idea.        See debug.hpp.
-// Concurrency. any thread; all relaxed: each block's bit is changed by who owns the block.
+// Concurrency. any thread. All relaxed: each block's bit is changed by who owns the block.
 #include "slab/debug.hpp"
 
 #if ALLOT_DEBUG

@@ -65,16 +65,6 @@ bool free_local(slab& s, void* block) noexcept {
     return true;
 }
 
-/// Sees to it that a queued slab that was frozen in the slot with `index` is processed.
-void queue_for_slot(std::uint32_t index, slab& s) noexcept {
-    sync::thread_slot& slot = sync::slot_at(index);
-    push_queue(heaps_of(slot).queue, s);
-    // (1) seq_cst: pairs with thread_slot.cc's detach through the slot's queue: either this sees the thread gone, or the
-    // exit hook's last drain sees the slab.
-    if (slot.owner.load(std::memory_order_seq_cst) == nullptr)
-        sync::queue_work(sync::stage::release, sweep_work);
-}
-
 /// Waits until the world goes on. Not nested, no section.
 void wait_for_world() noexcept {
     sync::thread_slot& slot = this_slot();
@@ -128,9 +118,7 @@ void release_large(slab& s) noexcept {
     s.allocs = 0;
     {
         sync::rcu_guard section;
-        // (2) acquire: pairs with group/lifecycle.cc(2).
-        counter::uncharge_pages(*payer.payer.load(std::memory_order_acquire), pages * page_bytes,
-                                counter::charge_kind::large);
+        counter::uncharge_pages(load_payer(payer.payer), pages * page_bytes, counter::charge_kind::large);
     }
     free_pages(s, pages);
     obj_cgroup_put(payer);
@@ -162,16 +150,31 @@ void free_object(slab& s, void* block) noexcept {
 
 } // namespace
 
+void queue_for_slot(std::uint32_t index, slab& s) noexcept {
+    sync::thread_slot& slot = sync::slot_at(index);
+    push_queue(heaps_of(slot).queue, s);
+    // (1) seq_cst: pairs with thread_slot.cc(5): either this sees the thread gone, or its exit hook's last drain sees the slab.
+    if (slot.owner.load(std::memory_order_seq_cst) == nullptr)
+        sync::queue_work(sync::stage::release, sweep_work);
+}
+
 void free_slow(void* block) noexcept {
     if (!arena_contains(block))
         base::bug_object("free of an address that is not from this library", block, "?", "?");
     slab& s = *slab_of(block);
     switch (slab_kind{s.kind}) {
     case slab_kind::owned:
-    case slab_kind::shared: free_object(s, block); return;
-    case slab_kind::large: free_large(s, block); return;
-    case slab_kind::reserve: reserve_free(s, block); return;
-    default: base::bug_object("free of an address that is no live block", block, "?", "?");
+    case slab_kind::shared:
+        free_object(s, block);
+        return;
+    case slab_kind::large:
+        free_large(s, block);
+        return;
+    case slab_kind::reserve:
+        reserve_free(s, block);
+        return;
+    default:
+        base::bug_object("free of an address that is no live block", block, "?", "?");
     }
 }
 

@@ -87,7 +87,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept {
         h->lru.unlink();
         heaps.all.push_back(*h);
     }
-    // (1) release: pairs with fast_path.hpp(3): a scope that finds the heap sees it initialised.
+    // (1) release: pairs with scope.cc(3): a scope that finds the heap sees it initialised.
     place.store(h, std::memory_order_release);
     return h;
 }
@@ -163,8 +163,8 @@ void drop_heap(heap& h) noexcept {
     park_all(h);
     free_tables(h);
     for (auto& place : heaps.map)
-        if (place.load(std::memory_order_relaxed) == &h)      // relaxed: slot held
-            place.store(nullptr, std::memory_order_relaxed);  // relaxed: the slot is closed
+        if (place.load(std::memory_order_relaxed) == &h)     // relaxed: slot held
+            place.store(nullptr, std::memory_order_relaxed); // relaxed: the slot is closed
     h.dropped = true;
     if (h.depth == 0)
         free_dropped_heap(h);

@@ -16,7 +16,6 @@
 // Source.      SLUB's per-CPU slabs, mimalloc's heaps; docs/design.md "Heaps".
 #pragma once
 
-#include "allot/allot.h"
 #include "slab/kmem_cache.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/remote.hpp"
@@ -27,16 +26,16 @@ namespace allot::slab {
 using active_table = std::atomic<slab*>;
 
 struct heap {
-    active_table* active = nullptr;     ///< never null; empty_table without slabs
-    std::uint32_t* partial = nullptr;   ///< queues by cache index, page indices; null with empty_table
-    std::uint32_t capacity = 0;         ///< count of entries in both
-    std::uint32_t full = 0;             ///< head of the slabs without free objects
-    cache_owner* owner = nullptr;       // I2
+    active_table* active = nullptr;   ///< never null; empty_table without slabs
+    std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null with empty_table
+    std::uint32_t capacity = 0;       ///< count of entries in both
+    std::uint32_t full = 0;           ///< head of the slabs without free objects
+    cache_owner* owner = nullptr;     // I2
     sync::thread_slot* slot = nullptr;
-    std::uint32_t depth = 0;            // I3
+    std::uint32_t depth = 0; // I3
     std::uint32_t nr_slabs = 0;
-    bool dropped = false;               ///< its group is closed: goes when depth is 0
-    base::list_node lru;                ///< in thread_heaps::all, least recently entered first
+    bool dropped = false; ///< its group is closed: goes when depth is 0
+    base::list_node lru;  ///< in thread_heaps::all, least recently entered first
 };
 
 inline constexpr std::uint32_t small_capacity = 64;
@@ -44,17 +43,25 @@ inline constexpr std::size_t heap_map_count = 64;
 /// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
 inline constexpr std::uint32_t heaps_per_thread_max = 256;
 
+/// Why the last request of a thread failed; what allot_failure says.
+struct failure_record {
+    char group[128];
+    std::uint64_t usage;
+    std::uint64_t limit;
+    std::uint64_t request;
+    bool valid;
+};
+
 /// The slab layer's part of a thread slot.
 struct thread_heaps {
     std::atomic<std::uint32_t> closed{1};     ///< 1: scope changes take the slow path (a revoker is at work)
     std::atomic<heap*> map[heap_map_count]{}; ///< by group address
     heap root;
     heap shared;
-    heap* base = nullptr;                     ///< heap outside all scopes
-    base::list<heap, &heap::lru> all;         ///< but root and shared
+    heap* base = nullptr;             ///< heap outside all scopes
+    base::list<heap, &heap::lru> all; ///< but root and shared
     std::uint32_t count = 0;
-    bool failure_valid = false;               ///< the last failed request of the thread, for reports
-    allot_failure failure{};
+    failure_record failure{}; ///< the last failed request of the thread, for reports
     page_stash stash{};
     std::atomic<slab_remote*> queue{nullptr}; ///< slabs with work for this slot, pushed by others
     active_table root_active[cache_count_max]{};

@@ -44,9 +44,9 @@ struct cache_shape {
     std::uint32_t user_bytes = 0;   ///< what the caller may use
     std::uint32_t link_offset = 0;  ///< where a free object keeps the link; after the object if its content must stay
     std::uint32_t flags = 0;
-    std::uint32_t index = 0;        ///< place in every table of caches
+    std::uint32_t index = 0; ///< place in every table of caches
     std::uint8_t order_min = 0;
-    std::uint64_t reciprocal = 0;   ///< ceil(2^32 / object_bytes)
+    std::uint64_t reciprocal = 0; ///< ceil(2^32 / object_bytes)
     void (*constructor)(void*) = nullptr;
 };
 
@@ -64,10 +64,11 @@ struct kmem_cache {
     std::atomic<std::uint32_t> nr_slabs{0};
     kmem_cache_node node;
     base::list_node payer_link; // in the list of the group that pays; guarded by the tree lock
-    base::list_node root_link;  // root: in the list of root caches; child: in its root's list; guarded by the caches lock
+    base::list_node
+        root_link; // root: in the list of root caches; child: in its root's list; guarded by the caches lock
     base::list<kmem_cache, &kmem_cache::root_link> children; // guarded by the caches lock
     sync::work release_work;
-    std::uint32_t aliases = 1;  // guarded by the caches lock
+    std::uint32_t aliases = 1; // guarded by the caches lock
     std::atomic<bool> dying{false};
     char name[cache_name_bytes] = {};
 
@@ -83,9 +84,9 @@ struct cache_array {
 inline constexpr std::uint32_t heat_count = 64;
 
 struct cache_owner : counter::account {
-    std::atomic<cache_array*> caches{nullptr}; // grown by copy; old arrays go after a grace period
-    obj_cgroup* objects = nullptr;             // constant while online
-    std::atomic<std::uint16_t> heat[heat_count] = {}; // cold allocations by cache index modulo heat_count
+    std::atomic<cache_array*> caches{nullptr};                    // grown by copy; old arrays go after a grace period
+    obj_cgroup* objects = nullptr;                                // constant while online
+    std::atomic<std::uint16_t> heat[heat_count] = {};             // cold allocations by cache index modulo heat_count
     std::atomic<std::uint64_t> wanted[cache_count_max / 64] = {}; // caches that are warm and have no child yet
 };
 
@@ -110,6 +111,13 @@ extern owner_hooks hooks;
 
 /// The root group; set once at init, before any allocation.
 extern cache_owner* root_owner;
+
+/// Who pays now, from the `payer` field of a cache, an obj_cgroup or a front place. Valid inside the RCU section, or while the
+/// slot is held, that covers the call.
+inline cache_owner& load_payer(const std::atomic<cache_owner*>& payer) noexcept {
+    // (3) acquire: pairs with group/lifecycle.cc(2), group/lifecycle.cc(4): the new payer is seen initialised.
+    return *payer.load(std::memory_order_acquire);
+}
 
 /// The child of `owner` for the cache with `index`, or null. Context: any, slot lock or RCU section held.
 inline kmem_cache* child_of(const cache_owner& owner, std::uint32_t index) noexcept {

@@ -113,6 +113,8 @@ void metadata_free(void* object, std::size_t bytes) noexcept {
 
 sync::spinlock& metadata_guard() noexcept { return metadata_lock; }
 
-std::size_t metadata_bytes(std::size_t bytes) noexcept { return std::size_t{1} << (size_index(bytes) + smallest_shift); }
+std::size_t metadata_bytes(std::size_t bytes) noexcept {
+    return std::size_t{1} << (size_index(bytes) + smallest_shift);
+}
 
 } // namespace allot::slab

@@ -17,7 +17,7 @@ void (*obj_cgroup_unlink)(obj_cgroup& owner) noexcept = nullptr;
 
 namespace {
 
-constexpr std::size_t id_count_max = std::size_t{1} << 24;
+constexpr std::size_t id_count_max = std::size_t{1} << 22;
 constinit sync::spinlock owners_lock{sync::lock_rank::owners};
 std::atomic<obj_cgroup*>* table = nullptr; // constant after init
 std::uint32_t* free_ids ALLOT_GUARDED_BY(owners_lock) = nullptr;

@@ -47,7 +47,7 @@ inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcep
         std::uint64_t fresh = (old & ~remote_head_mask) + remote_count_one;
         fresh |= offset / 8 + 1;
         fresh |= (old & remote_notify) != 0 ? remote_queued : 0;
-        // (1) acq_rel: pairs with (2): the taker sees the links, and all uses of the block before its free. Failure relaxed.
+        // (1) acq_rel: pairs with (2), slab_ops.cc(5): the taker sees the links, and all uses of the block before its free. Failure relaxed.
         if (word.compare_exchange_weak(old, fresh, std::memory_order_acq_rel, std::memory_order_relaxed))
             return old;
     }
@@ -57,9 +57,10 @@ inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcep
 inline std::uint64_t take_remote(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
     auto& word = remote_of(s).word;
     std::uint64_t old = word.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
-    // (2) acq_rel: pairs with (1). Failure is relaxed: it is retried.
+    // (2) acq_rel: pairs with (1), slab_ops.cc(4). Failure is relaxed: it is retried.
     while (!word.compare_exchange_weak(old, (old & ~(remote_head_mask | remote_count_mask | clear)) | set,
-                                       std::memory_order_acq_rel, std::memory_order_relaxed)) {}
+                                       std::memory_order_acq_rel, std::memory_order_relaxed)) {
+    }
     return old;
 }
 

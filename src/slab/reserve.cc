@@ -25,8 +25,8 @@ slab* cells = nullptr; // constant after init
 bool reserve_init() noexcept {
     counter::page_counter* over = nullptr;
     const page_run run = alloc_pages(order);
-    if (run.first == nullptr || !counter::try_charge_pages(*root_owner, page_bytes << order,
-                                                           counter::charge_kind::metadata, &over))
+    if (run.first == nullptr ||
+        !counter::try_charge_pages(*root_owner, page_bytes << order, counter::charge_kind::metadata, &over))
         return false;
     cells = run.first;
     std::memset(arena.orders + page_index(*cells), order, std::size_t{1} << order);

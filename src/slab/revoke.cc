@@ -33,21 +33,21 @@ void open_own(sync::thread_slot& slot) noexcept {
         return; // the slot is being attached
     active_table* table = empty_table;
     std::uint32_t capacity = cache_count_max;
-    // acquire: pairs with group/lifecycle.cc(1); a group closed later is swept after this slot is unlocked.
-    if (current->owner->online.load(std::memory_order_acquire)) { // (1) pairs with group/lifecycle.cc(1)
+    // A group that is closed later is swept after this slot is unlocked.
+    if (counter::is_online(*current->owner)) {
         table = current->active;
         capacity = current->capacity;
     }
     sync::tls.capacity = capacity;
-    sync::tls.active.store(table, std::memory_order_relaxed);         // relaxed: own thread reads it
-    sync::tls.fast_id.store(slot.index, std::memory_order_relaxed);   // relaxed: own thread reads it
-    heaps.closed.store(0, std::memory_order_relaxed);                 // relaxed: own thread reads it
+    sync::tls.active.store(table, std::memory_order_relaxed);       // relaxed: own thread reads it
+    sync::tls.fast_id.store(slot.index, std::memory_order_relaxed); // relaxed: own thread reads it
+    heaps.closed.store(0, std::memory_order_relaxed);               // relaxed: own thread reads it
 }
 
 } // namespace
 
-cold_section::cold_section() noexcept ALLOT_NO_TSA
-    : slot_(this_slot()), locked_((sync::tls.flags & sync::owns_the_world) == 0) {
+cold_section::cold_section() noexcept ALLOT_NO_TSA : slot_(this_slot()),
+                                                     locked_((sync::tls.flags & sync::owns_the_world) == 0) {
     ++sync::tls.busy;
     compiler_barrier();
     if (locked_)
@@ -68,7 +68,8 @@ cold_section::~cold_section() ALLOT_NO_TSA {
 
 void close_thread(sync::thread_slot& slot) noexcept {
     thread_heaps& heaps = heaps_of(slot);
-    heaps.closed.store(1, std::memory_order_seq_cst); // (2) pairs with scope.cc(1), by way of the barrier that follows
+    heaps.closed.store(
+        1, std::memory_order_seq_cst); // (2) pairs with scope.cc(1), scope.cc(2), by way of the barrier that follows
     // relaxed: slot held, so the owner neither comes nor goes.
     sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
     if (thread == nullptr)
@@ -161,7 +162,7 @@ void end_thread() noexcept {
         park_all(heaps.root);
         park_all(heaps.shared);
         drain_stash(heaps.stash);
-        heaps.failure_valid = false;
+        heaps.failure.valid = false;
         tls.heap = nullptr;
     }
     sync::thread_slot& slot = *tls.slot;

@@ -92,7 +92,8 @@ void leave_scope(heap* previous) noexcept {
     auto* const left = static_cast<heap*>(tls.heap);
     // (2) acquire: pairs with revoke.cc(2), as (1).
     if (heaps_of(*tls.slot).closed.load(std::memory_order_acquire) == 0 && left->depth > 0) [[likely]] {
-        const bool last_of_dropped = --left->depth == 0 && left->dropped; // read inside: afterwards a revoker may free it
+        const bool last_of_dropped =
+            --left->depth == 0 && left->dropped; // read inside: afterwards a revoker may free it
         install(*previous);
         reader.leave_fast(count);
         if (last_of_dropped) [[unlikely]] {

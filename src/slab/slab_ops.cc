@@ -3,8 +3,7 @@
 // slab_ops: the places of a slab and the moves between them.
 //
 // Idea.        See slab_ops.hpp. Order growth: the first slabs of a cache are small, so that many small groups stay small.
-// Concurrency. holder only. Relaxed accesses to `owner` throughout: the thread that compares it with its own id finds its
-//              own stores; others only ever see an id that is not theirs.
+// Concurrency. holder only.
 // Lock order.  slot > node > page_alloc.
 #include "slab/slab_ops.hpp"
 
@@ -19,6 +18,9 @@ namespace allot::slab {
 namespace {
 
 using sync::lock_guard;
+
+/// Relaxed: the thread that compares the field with its own id finds its own stores; others see an id that is not theirs.
+void set_owner(slab& s, std::uint32_t id) noexcept { s.owner.store(id, std::memory_order_relaxed); }
 
 std::uint32_t owner_id(const slab& s, const heap& h) noexcept {
     // Objects with a link behind them, and shared ones, always take the slow path.
@@ -46,8 +48,7 @@ counter::charge_kind kind_of_charge(slab_kind kind) noexcept {
 
 bool charge_slab(kmem_cache& cache, unsigned order, slab_kind kind, shortage* why) noexcept {
     sync::rcu_guard section;
-    // (1) acquire: pairs with group/lifecycle.cc(2): the new payer is alive.
-    cache_owner& payer = *cache.payer.load(std::memory_order_acquire);
+    cache_owner& payer = load_payer(cache.payer);
     why->wanted = page_bytes << order;
     why->over = nullptr;
     return counter::try_charge_pages(payer, page_bytes << order, kind_of_charge(kind), &why->over);
@@ -55,8 +56,7 @@ bool charge_slab(kmem_cache& cache, unsigned order, slab_kind kind, shortage* wh
 
 void uncharge_slab(kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
     sync::rcu_guard section;
-    // (2) acquire: pairs with group/lifecycle.cc(2).
-    cache_owner& payer = *cache.payer.load(std::memory_order_acquire);
+    cache_owner& payer = load_payer(cache.payer);
     counter::uncharge_pages(payer, page_bytes << order, kind_of_charge(kind));
 }
 
@@ -65,7 +65,7 @@ void init_slab(slab& s, kmem_cache& cache, unsigned order, slab_kind kind) noexc
     std::memset(arena.orders + first, static_cast<int>(order), std::size_t{1} << order);
     s.free_list = nullptr;
     s.allocs = s.frees = 0;
-    s.owner.store(0, std::memory_order_relaxed);
+    set_owner(s, 0);
     s.object_bytes = cache.shape.object_bytes;
     s.cache = &cache;
     s.home = nullptr;
@@ -130,13 +130,13 @@ void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     const unsigned order = s.order;
     const slab_kind kind = s.kind;
     s.kind = slab_kind::none;
-    s.owner.store(0, std::memory_order_relaxed);
+    set_owner(s, 0);
     s.capacity = 0;
     s.cache = nullptr;
     uncharge_slab(cache, order, kind);
     free_pages(heaps_of(slot).stash, s, order);
     cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed); // relaxed: a hint and a statistic
-    // (3) acq_rel: pairs with itself: the last put comes after all that other slabs' releases did with the cache.
+    // (3) acq_rel: pairs with cache_lifecycle.cc(3), cache_lifecycle.cc(9): the last put comes after all that other slabs' releases did with the cache.
     if (cache.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
         sync::queue_work(sync::stage::release, cache.release_work);
 }
@@ -168,8 +168,9 @@ void make_active(heap& h, slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::none);
     s.place = slab_place::active;
     ++s.allocs; // the bias: a free never finds the active slab empty
-    s.owner.store(owner_id(s, h), std::memory_order_relaxed);
-    h.active[s.cache->shape.index].store(&s, std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
+    set_owner(s, owner_id(s, h));
+    h.active[s.cache->shape.index].store(&s,
+                                         std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
 }
 
 /// A slab off the queue has no block: puts it on the full list. False if blocks came back meanwhile.
@@ -180,8 +181,8 @@ bool make_full(heap& h, slab& s) noexcept {
         return false;
     }
     s.place = slab_place::heap_full;
-    const std::uint32_t id = s.owner.load(std::memory_order_relaxed);
-    s.owner.store(id != 0 ? id | owner_full : 0, std::memory_order_relaxed);
+    const std::uint32_t id = s.owner.load(std::memory_order_relaxed); // relaxed: as set_owner
+    set_owner(s, id != 0 ? id | owner_full : 0);
     link_front(h.full, s);
     return true;
 }
@@ -353,8 +354,7 @@ void fold_allocations(slab& s) noexcept {
     if (s.kind != slab_kind::owned || allocations == folded)
         return;
     sync::rcu_guard section;
-    // (9) acquire: pairs with group/lifecycle.cc(2).
-    cache_owner& payer = *s.cache->payer.load(std::memory_order_acquire);
+    cache_owner& payer = load_payer(s.cache->payer);
     payer.counter().allocations.fetch_add(allocations - folded, std::memory_order_relaxed); // relaxed: statistics
     folded = allocations;
 }
@@ -372,6 +372,10 @@ void fold_heap(heap& h) noexcept {
 
 void deactivate(slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::active);
+    // The figure is published at once when much has come together; the rest is folded by who reads it.
+    constexpr std::uint64_t fold_after = 32;
+    if (s.live() + s.frees - remote_of(s).folded >= fold_after)
+        fold_allocations(s);
     --s.allocs;
     s.place = slab_place::none;
 }
@@ -380,7 +384,7 @@ void park(slab& s) noexcept {
     kmem_cache& cache = *s.cache;
     sync::thread_slot& slot = *s.home->slot;
     s.place = slab_place::none;
-    s.owner.store(0, std::memory_order_relaxed);
+    set_owner(s, 0);
     fold_allocations(s);
     unfreeze_home(s);
     {
@@ -399,7 +403,7 @@ void make_partial(slab& s) noexcept {
     unlink(h.full, s);
     collect(s, remote_notify, 0);
     s.place = slab_place::heap_partial;
-    s.owner.store(owner_id(s, h), std::memory_order_relaxed);
+    set_owner(s, owner_id(s, h));
     link_back(h.partial[s.cache->shape.index], s);
 }
 
@@ -424,7 +428,7 @@ void process_queued(sync::thread_slot& slot, slab& s) noexcept {
                 return;
             }
         } else if (remote_slot(word) != slot.index) {
-            push_queue(heaps_of(sync::slot_at(remote_slot(word))).queue, s);
+            queue_for_slot(remote_slot(word), s);
             return;
         }
     }
@@ -436,7 +440,8 @@ void process_queued(sync::thread_slot& slot, slab& s) noexcept {
 
 void drain_queue(sync::thread_slot& slot) noexcept {
     auto& queue = heaps_of(slot).queue;
-    if (queue.load(std::memory_order_relaxed) == nullptr) // relaxed: what comes later is seen later
+    // (10) seq_cst: pairs with (7), for a thread that is going: free.cc(1) says why. Costs nothing more on x86.
+    if (queue.load(std::memory_order_seq_cst) == nullptr)
         return;
     // (6) acquire: pairs with (7).
     slab_remote* item = queue.exchange(nullptr, std::memory_order_acquire);
@@ -453,7 +458,7 @@ void push_queue(std::atomic<slab_remote*>& queue, slab& s) noexcept {
     slab_remote* head = queue.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     do
         item.queue_next.store(head, std::memory_order_relaxed); // relaxed: the exchange publishes it
-    // (7) seq_cst: pairs with (6); seq_cst because the pusher then looks whether the slot's thread is gone. Failure relaxed.
+    // (7) seq_cst: pairs with (6), (10), free.cc(3); seq_cst because the pusher then looks whether the slot's thread is gone. Failure relaxed.
     while (!queue.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
 }
 
@@ -464,8 +469,7 @@ void uncharge_shared(slab& s, const void* block) noexcept {
     if (id == 0)
         base::bug_object("double free", block, "?", s.cache->name);
     obj_cgroup& owner = obj_cgroup_of(id);
-    // (8) acquire: pairs with group/lifecycle.cc(2).
-    cache_owner& payer = *owner.payer.load(std::memory_order_acquire);
+    cache_owner& payer = load_payer(owner.payer);
     counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
     obj_cgroup_put(owner);
 }

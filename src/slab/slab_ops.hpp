@@ -79,8 +79,11 @@ void after_local_free(slab& s) noexcept;
 void process_queued(sync::thread_slot& slot, slab& s) noexcept;
 /// Processes everything queued for the slot. Slot held.
 void drain_queue(sync::thread_slot& slot) noexcept;
-/// Queues a slab for the slot that it is frozen in. Context: any.
+/// Pushes a queued slab. Context: any.
 void push_queue(std::atomic<slab_remote*>& queue, slab& s) noexcept;
+/// Has a queued slab that is frozen in the slot with `index` processed: by its thread or, if that is gone, by the executor.
+/// Context: any. Defined in free.cc.
+void queue_for_slot(std::uint32_t index, slab& s) noexcept;
 
 /// Uncharges an object of a shared slab from its owner and clears the owner id. Context: any, inside a RCU section.
 void uncharge_shared(slab& s, const void* block) noexcept;

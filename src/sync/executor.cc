@@ -60,7 +60,7 @@ std::size_t run_locked() noexcept ALLOT_REQUIRES(run_lock) {
     tls.flags |= in_executor;
     std::size_t total = 0;
     if (timer_is_due()) {
-        timer_at_ns.store(0, std::memory_order_relaxed); // relaxed: under the run lock
+        timer_at_ns.store(0, std::memory_order_relaxed);                     // relaxed: under the run lock
         if (auto* function = timer_function.load(std::memory_order_relaxed)) // relaxed: constant once set
             function();
         ++total;
@@ -95,7 +95,8 @@ void* worker_main(void*) noexcept {
 
 void wake_worker() noexcept {
     // (2) seq_cst: pairs with (1). Both the test and the exchange: an older store must not satisfy the test.
-    if (sleeping.load(std::memory_order_seq_cst) != 0 && sleeping.exchange(0, std::memory_order_seq_cst) != 0) // also (2)
+    if (sleeping.load(std::memory_order_seq_cst) != 0 &&
+        sleeping.exchange(0, std::memory_order_seq_cst) != 0) // also (2)
         platform::futex_wake(sleeping, 1);
 }
 
@@ -145,8 +146,8 @@ void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept {
     tls.flags &= ~in_executor;
 }
 
-void allow_worker(bool allow) noexcept { allowed.store(allow, std::memory_order_relaxed); }   // relaxed: hint
-bool worker_allowed() noexcept { return allowed.load(std::memory_order_relaxed); }            // relaxed: hint
+void allow_worker(bool allow) noexcept { allowed.store(allow, std::memory_order_relaxed); } // relaxed: hint
+bool worker_allowed() noexcept { return allowed.load(std::memory_order_relaxed); }          // relaxed: hint
 
 void ensure_worker() noexcept {
     if (!worker_allowed() || running.load(std::memory_order_relaxed) || // relaxed: the exchange decides
@@ -171,7 +172,7 @@ void ensure_worker() noexcept {
 void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept {
     if (timer_at_ns.load(std::memory_order_relaxed) != 0) // relaxed: a lost race sets it twice, to nearly the same
         return;
-    timer_function.store(function, std::memory_order_relaxed); // relaxed: one function in practice
+    timer_function.store(function, std::memory_order_relaxed);                   // relaxed: one function in practice
     timer_at_ns.store(platform::now_ns() + delay_ns, std::memory_order_relaxed); // relaxed: the wake orders it
     wake_worker();
 }

@@ -47,7 +47,8 @@ bool work_due() noexcept;
 bool worker_running() noexcept;
 /// Waits until all items queued before the call, and what they queued, have run. Context: task.
 inline void drain() noexcept {
-    while (run_pending() != 0) {}
+    while (run_pending() != 0) {
+    }
 }
 /// Waits until all functions given to call_rcu before the call have run. Context: task.
 inline void rcu_barrier() noexcept { run_pending(); }

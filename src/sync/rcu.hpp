@@ -66,7 +66,7 @@ template <class P> struct basic_rcu_reader {
     /// Leaves the outermost section.
     ALLOT_INLINE void leave() noexcept {
         const std::uint64_t count = sections.load(std::memory_order_relaxed); // relaxed: own counter
-        // (2) release: pairs with (4): who sees the section over also sees everything done in it.
+        // (2) release: pairs with (4), (5): who sees the section over also sees everything done in it.
         sections.store(count + 1, std::memory_order_release);
     }
 };

@@ -41,14 +41,14 @@ struct real {
         if (platform::membarrier_ready()) [[likely]]
             compiler_barrier();
         else
-            // Full fence: stands in for the membarrier that this kernel lacks; pairs with all_barrier()'s own fence.
+            // (1) seq_cst fence: pairs with (2): stands in for the membarrier that this kernel lacks.
             std::atomic_thread_fence(std::memory_order_seq_cst);
 #endif
     }
 
     static void all_barrier() noexcept {
 #if !ALLOT_TSAN
-        // Full fence: pairs with reader_barrier()'s.
+        // (2) seq_cst fence: pairs with (1).
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (platform::membarrier_ready()) [[likely]]
             platform::membarrier_all();

@@ -49,7 +49,9 @@ class ALLOT_CAPABILITY("mutex") spinlock {
     }
 
     /// In a forked child, where the holder may not exist any more: makes the lock free. Context: fork_child.
-    void reset_after_fork() noexcept ALLOT_NO_TSA { word_.store(unlocked, std::memory_order_relaxed); } // relaxed: one thread
+    void reset_after_fork() noexcept ALLOT_NO_TSA {
+        word_.store(unlocked, std::memory_order_relaxed);
+    } // relaxed: one thread
 
   private:
     ALLOT_COLD void lock_slow() noexcept;

@@ -22,7 +22,7 @@ constinit shared_readers rcu_guard::shared_{};
 namespace {
 
 constinit spinlock registry{lock_rank::registry};
-char* slots_base = nullptr;                       // constant after slots_init
+char* slots_base = nullptr; // constant after slots_init
 std::uint32_t* free_numbers ALLOT_GUARDED_BY(registry) = nullptr;
 std::uint32_t free_count ALLOT_GUARDED_BY(registry) = 0;
 std::atomic<std::uint32_t> used{1}; // number 0 is "no slot"
@@ -31,6 +31,16 @@ void (*on_thread_exit)() noexcept = nullptr;
 pthread_key_t exit_key;
 std::atomic<bool> exit_hook_ready{false};
 
+std::uint32_t slot_count = slot_count_max; // constant after slots_init
+
+/// Slots take at most this part of a limited address space.
+std::uint32_t affordable_slots() noexcept {
+    constexpr std::uint64_t part = 64;
+    const std::uint64_t limit = platform::address_space_limit();
+    const std::uint64_t count = limit / part / slot_bytes;
+    return count < slot_count_max ? static_cast<std::uint32_t>(count) : slot_count_max;
+}
+
 void thread_exit_hook(void*) noexcept { on_thread_exit(); }
 
 } // namespace
@@ -38,8 +48,9 @@ void thread_exit_hook(void*) noexcept { on_thread_exit(); }
 bool slots_init(void (*construct)(thread_slot& slot) noexcept, void (*thread_exit)() noexcept) noexcept {
     construct_slot = construct;
     on_thread_exit = thread_exit;
-    slots_base = static_cast<char*>(platform::map(slot_bytes * slot_count_max));
-    auto* numbers = static_cast<std::uint32_t*>(platform::map(sizeof(std::uint32_t) * slot_count_max));
+    slot_count = affordable_slots();
+    slots_base = static_cast<char*>(platform::map(slot_bytes * slot_count));
+    auto* numbers = static_cast<std::uint32_t*>(platform::map(sizeof(std::uint32_t) * slot_count));
     lock_guard hold(registry);
     free_numbers = numbers;
     return slots_base != nullptr && numbers != nullptr;
@@ -75,7 +86,7 @@ bool slot_attach() noexcept {
         std::uint32_t index = 0;
         if (free_count != 0)
             index = free_numbers[--free_count];
-        else if (const std::uint32_t fresh = used.load(std::memory_order_relaxed); fresh < slot_count_max) // relaxed: lock
+        else if (const std::uint32_t fresh = used.load(std::memory_order_relaxed); fresh < slot_count) // relaxed: lock
             index = fresh;
         if (index == 0)
             return false;
@@ -103,7 +114,8 @@ void slot_detach() noexcept {
     busy_scope busy;
     lock_guard hold(registry);
     lock_guard own(slot->lock);
-    slot->owner.store(nullptr, std::memory_order_relaxed); // relaxed: read under the slot's lock or as a hint
+    // (5) seq_cst: pairs with slab/free.cc(1): who queues work for the slot after the last look at its queue sees it empty.
+    slot->owner.store(nullptr, std::memory_order_seq_cst);
     tls.slot = &no_slot;
     free_numbers[free_count++] = slot->index;
 }

@@ -23,13 +23,13 @@ struct thread_slot;
 /// The thread-local block. `active`, `heap` and `capacity` are the slab layer's; `fast_id` and `active` are what a revoker
 /// closes a thread's fast path with.
 struct thread_state {
-    std::atomic<void*> active;       ///< table of active slabs; a table of empty slabs while closed
-    thread_slot* slot;               ///< never null; `no_slot` without one
+    std::atomic<void*> active;          ///< table of active slabs; a table of empty slabs while closed
+    thread_slot* slot;                  ///< never null; `no_slot` without one
     std::atomic<std::uint32_t> fast_id; ///< matches the owner field of this thread's slabs; `closed_id` while closed
-    std::uint32_t capacity;          ///< count of entries of `active`
-    std::uint32_t busy;              ///< > 0: inside the library with locks; a handler on top must not take any
-    std::uint32_t flags;             ///< thread_exited, in_executor, ...
-    void* heap;                      ///< heap of the innermost scope
+    std::uint32_t capacity;             ///< count of entries of `active`
+    std::uint32_t busy;                 ///< > 0: inside the library with locks; a handler on top must not take any
+    std::uint32_t flags;                ///< thread_exited, in_executor, ...
+    void* heap;                         ///< heap of the innermost scope
 };
 static_assert(sizeof(thread_state) <= 64);
 
@@ -39,16 +39,16 @@ inline constexpr std::uint32_t in_executor = 1u << 1;
 inline constexpr std::uint32_t owns_the_world = 1u << 2;
 
 struct alignas(cache_line_bytes) thread_slot {
-    rcu_reader reader;      // I2
-    std::uint32_t index = 0; // constant once set
+    rcu_reader reader;        // I2
+    std::uint32_t index = 0;  // constant once set
     bool initialised = false; // guarded by the registry lock
     alignas(cache_line_bytes) spinlock lock{lock_rank::slot};
     std::atomic<thread_state*> owner{nullptr}; // I1
     // The slab layer's part follows in the same slot.
 };
 
-inline constexpr std::size_t slot_bytes = 16384;
-inline constexpr std::uint32_t slot_count_max = 16384;
+inline constexpr std::size_t slot_bytes = 8192;
+inline constexpr std::uint32_t slot_count_max = 16384; ///< fewer under a small RLIMIT_AS
 
 /// Stands for "no slot". Its reader is always inside, so that no fast path is taken.
 extern thread_slot no_slot;

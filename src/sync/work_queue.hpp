@@ -33,13 +33,13 @@ template <class P> class basic_work_queue {
 
     /// Queues `item`. False if it was pending already. Context: any.
     bool push(work& item) noexcept {
-        // (1) acq_rel: pairs with (4): what was written before a merged push is visible to the run that follows.
+        // (1) acq_rel: pairs with (4), executor.cc(3): what was written before a merged push is visible to the run that follows.
         if (item.pending.exchange(1, std::memory_order_acq_rel) != 0)
             return false;
         work* head = head_.load(std::memory_order_relaxed); // relaxed: a guess; the exchange checks it
         do
             item.next = head;
-        // (2) seq_cst: pairs with (3): the consumer sees the item whole; seq_cst because a sleeping flag is read next.
+        // (2) seq_cst: pairs with (3), (5): the consumer sees the item whole; seq_cst because a sleeping flag is read next.
         while (!head_.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
         return true;
     }
