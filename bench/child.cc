@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+//
+// child: starts a program, reads its pipes until it ends, and kills it when it takes too long.
+#include "child.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char** environ;
+
+namespace allot_bench {
+
+namespace {
+
+std::vector<std::string> environment_with(const std::string& preload) {
+    std::vector<std::string> variables;
+    for (char** variable = environ; *variable != nullptr; ++variable)
+        if (std::strncmp(*variable, "LD_PRELOAD=", 11) != 0)
+            variables.emplace_back(*variable);
+    if (!preload.empty())
+        variables.push_back("LD_PRELOAD=" + preload);
+    return variables;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+    std::vector<char*> result;
+    for (std::string& string : strings)
+        result.push_back(string.data());
+    result.push_back(nullptr);
+    return result;
+}
+
+struct pipe_pair {
+    int read_end = -1;
+    int write_end = -1;
+    bool open() {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) != 0)
+            return false;
+        read_end = ends[0];
+        write_end = ends[1];
+        return true;
+    }
+};
+
+/// Reads both pipes to their ends. Returns: false if that took longer than `seconds`.
+bool drain(int out, int err, std::string& output, std::string& errors, double seconds) {
+    using clock = std::chrono::steady_clock;
+    const auto deadline = clock::now() + std::chrono::duration<double>(seconds);
+    std::array<pollfd, 2> watched{{{out, POLLIN, 0}, {err, POLLIN, 0}}};
+    while (watched[0].fd >= 0 || watched[1].fd >= 0) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now()).count();
+        const int ready = left > 0 ? poll(watched.data(), watched.size(), static_cast<int>(left)) : 0;
+        if (ready == 0)
+            return false;
+        for (pollfd& one : watched) {
+            if (ready < 0 || one.fd < 0 || one.revents == 0)
+                continue;
+            char text[4096];
+            const ssize_t got = read(one.fd, text, sizeof text);
+            if (got > 0)
+                (one.fd == out ? output : errors).append(text, static_cast<std::size_t>(got));
+            else if (got == 0 || errno != EINTR)
+                one.fd = -1;
+        }
+    }
+    return true;
+}
+
+std::string last_line(std::string text) {
+    while (!text.empty() && text.back() == '\n')
+        text.pop_back();
+    return text.substr(text.rfind('\n') + 1);
+}
+
+std::string describe(int status, const std::string& errors) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return "";
+    std::string text = WIFSIGNALED(status) ? std::string{"killed by "} + strsignal(WTERMSIG(status))
+                                           : "ended with status " + std::to_string(WEXITSTATUS(status));
+    if (const std::string line = last_line(errors); !line.empty())
+        text += ": " + line;
+    return text;
+}
+
+} // namespace
+
+outcome run(const std::filesystem::path& program, const std::vector<std::string>& arguments, const std::string& preload,
+            double seconds) {
+    pipe_pair out;
+    pipe_pair err;
+    if (!out.open() || !err.open())
+        return {"", std::string{"no pipe: "} + std::strerror(errno)};
+    std::vector<std::string> words{program.string()};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<std::string> variables = environment_with(preload);
+
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out.write_end, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, err.write_end, STDERR_FILENO);
+    pid_t pid = -1;
+    const int error =
+        posix_spawn(&pid, program.c_str(), &actions, nullptr, pointers(words).data(), pointers(variables).data());
+    posix_spawn_file_actions_destroy(&actions);
+    close(out.write_end);
+    close(err.write_end);
+
+    outcome result;
+    if (error != 0) {
+        result.trouble = std::string{"cannot be started: "} + std::strerror(error);
+    } else {
+        std::string errors;
+        int status = 0;
+        const bool ended = drain(out.read_end, err.read_end, result.output, errors, seconds);
+        if (!ended)
+            kill(pid, SIGKILL);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        }
+        result.trouble =
+            ended ? describe(status, errors) : "took longer than " + std::to_string(static_cast<int>(seconds)) + " s";
+    }
+    close(out.read_end);
+    close(err.read_end);
+    return result;
+}
+
+} // namespace allot_bench

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+//
+// allot_bench: measures allot beside other allocators, each in a process of its own, round by round.
+//
+// Idea.        A round runs every variant once, each round beginning with another one, so that what changes slowly on the machine
+//              (clock, neighbours, heat) meets all of them. docs/benchmarks.md says how to read the output.
+#include "child.hpp"
+#include "tables.hpp"
+#include "variants.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+#include <sys/utsname.h>
+#include <thread>
+
+namespace allot_bench {
+
+namespace {
+
+constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
+                              "  --quick              3 rounds, 4 ms a cell: a first look, no result\n"
+                              "  --rounds N           rounds (7)\n"
+                              "  --cell-ms N          milliseconds that a cell takes (20)\n"
+                              "  --works LIST         of pair,lifo,fifo,random\n"
+                              "  --sizes LIST         bytes (16,32,64,128,256,512,1024,2048,4096)\n"
+                              "  --threads LIST       (1,2)\n"
+                              "  --only LIST          allocators (all that are there)\n"
+                              "  --linkage HOW        preloaded or static (both)\n"
+                              "  --peer NAME=PATH.so  one more peer to preload; may be given again\n"
+                              "  --no-group           allot without a group: charges the root alone\n"
+                              "  --out DIR            where samples.csv, medians.csv and ratios.csv go (build/bench)\n";
+
+struct options {
+    std::size_t rounds = 7;
+    task what{20, true, {"pair", "lifo", "fifo", "random"}, {16, 32, 64, 128, 256, 512, 1024, 2048, 4096}, {1, 2}};
+    std::vector<std::string> only;
+    std::string linkage;
+    std::vector<extra_peer> peers;
+    std::filesystem::path out;
+};
+
+[[noreturn]] void bad_use(const std::string& text) {
+    std::fprintf(stderr, "allot_bench: %s; see --help\n", text.c_str());
+    std::exit(2);
+}
+
+unsigned long number(std::string_view option, std::string_view text, unsigned long least, unsigned long most) {
+    unsigned long value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size() || value < least || value > most)
+        bad_use(std::string{option} + " takes numbers from " + std::to_string(least) + " to " + std::to_string(most) +
+                ", not '" + std::string{text} + "'");
+    return value;
+}
+
+std::vector<std::string> split(const std::string& list) {
+    std::vector<std::string> parts;
+    std::istringstream in{list};
+    for (std::string part; std::getline(in, part, ',');)
+        parts.push_back(part);
+    return parts;
+}
+
+std::vector<unsigned long> numbers(std::string_view option, const std::string& list, unsigned long most) {
+    std::vector<unsigned long> values;
+    for (const std::string& part : split(list))
+        values.push_back(number(option, part, 1, most));
+    if (values.empty())
+        bad_use(std::string{option} + " needs a value");
+    return values;
+}
+
+std::vector<std::string> works(const std::string& list) {
+    const std::vector<std::string> known{"pair", "lifo", "fifo", "random"};
+    std::vector<std::string> chosen = split(list);
+    for (const std::string& one : chosen)
+        if (std::find(known.begin(), known.end(), one) == known.end())
+            bad_use("there is no work '" + one + "'");
+    if (chosen.empty())
+        bad_use("--works needs a value");
+    return chosen;
+}
+
+extra_peer peer(const std::string& text) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0)
+        bad_use("--peer takes NAME=PATH, not '" + text + "'");
+    extra_peer one{text.substr(0, equals), text.substr(equals + 1)};
+    for (const char* taken : {"allot", "glibc", "jemalloc", "mimalloc", "tcmalloc"})
+        if (one.name == taken)
+            bad_use("--peer: the name '" + one.name + "' is taken");
+    if (one.name.find(',') != std::string::npos || !std::filesystem::exists(one.library))
+        bad_use("--peer: there is no file '" + one.library.string() + "'");
+    return one;
+}
+
+void take(options& chosen, const std::string& option, const std::string& value) {
+    if (option == "--rounds")
+        chosen.rounds = number(option, value, 1, 1000);
+    else if (option == "--cell-ms")
+        chosen.what.cell_ms = static_cast<double>(number(option, value, 1, 10'000));
+    else if (option == "--works")
+        chosen.what.works = works(value);
+    else if (option == "--sizes")
+        chosen.what.sizes = numbers(option, value, 1ul << 20);
+    else if (option == "--threads")
+        chosen.what.threads = numbers(option, value, 64);
+    else if (option == "--only")
+        chosen.only = split(value);
+    else if (option == "--linkage" && (value == "preloaded" || value == "static"))
+        chosen.linkage = value;
+    else if (option == "--linkage")
+        bad_use("--linkage is preloaded or static, not '" + value + "'");
+    else if (option == "--peer")
+        chosen.peers.push_back(peer(value));
+    else if (option == "--out")
+        chosen.out = value;
+    else
+        bad_use("there is no option '" + option + "'");
+}
+
+options parse(int argc, char** argv) {
+    options chosen;
+    for (int index = 1; index < argc; ++index) {
+        const std::string option = argv[index];
+        if (option == "--help" || option == "-h") {
+            std::fputs(usage, stdout);
+            std::exit(0);
+        }
+        if (option == "--quick") {
+            chosen.rounds = 3;
+            chosen.what.cell_ms = 4;
+        } else if (option == "--no-group") {
+            chosen.what.grouped = false;
+        } else if (const std::size_t equals = option.find('=');
+                   option.starts_with("--") && equals != std::string::npos) {
+            take(chosen, option.substr(0, equals), option.substr(equals + 1));
+        } else if (index + 1 < argc) {
+            take(chosen, option, argv[++index]);
+        } else {
+            bad_use(option.starts_with("--") ? option + " needs a value, or does not exist"
+                                             : "what is '" + option + "'?");
+        }
+    }
+    if (chosen.out.empty())
+        chosen.out = std::filesystem::weakly_canonical(std::filesystem::read_symlink("/proc/self/exe").parent_path() /
+                                                       ALLOT_BENCH_OUT);
+    return chosen;
+}
+
+std::string processor() {
+    std::ifstream in{"/proc/cpuinfo"};
+    for (std::string line; std::getline(in, line);)
+        if (line.starts_with("model name"))
+            return line.substr(std::min(line.size(), line.find(':') + 2));
+    return "unknown processor";
+}
+
+void print_heading(const options& chosen, const std::vector<variant>& usable, const std::vector<absence>& absent) {
+    utsname system{};
+    uname(&system);
+    const unsigned cores = std::thread::hardware_concurrency();
+    double load = 0;
+    getloadavg(&load, 1);
+    std::printf("machine   %s, %u cores, %s %s %s\n", processor().c_str(), cores, system.sysname, system.release,
+                system.machine);
+    std::printf("runs      %zu rounds, interleaved; %.0f ms a cell; each allocator in a process of its own\n",
+                chosen.rounds, chosen.what.cell_ms);
+    std::printf("allot     %s\n",
+                chosen.what.grouped ? "inside /bench/tenant/query, a limit at each level" : "no group");
+    std::printf("measured ");
+    for (const variant& who : usable)
+        std::printf(" %s (%s)", who.name.c_str(), name_of(who.how));
+    std::putchar('\n');
+    for (const absence& one : absent)
+        std::printf("left out  %s (%s): %s\n", one.name.c_str(), name_of(one.how), one.reason.c_str());
+    if (load > 0.5 * cores)
+        std::printf("warning   the load is %.1f on %u cores: other programs disturb the times\n", load, cores);
+    std::fflush(stdout);
+}
+
+/// Leaves the variants that the user wants.
+void choose(std::vector<variant>& usable, const options& chosen) {
+    std::erase_if(usable, [&](const variant& who) {
+        const bool named = std::find(chosen.only.begin(), chosen.only.end(), who.name) != chosen.only.end();
+        return (!chosen.only.empty() && !named) || (!chosen.linkage.empty() && chosen.linkage != name_of(who.how));
+    });
+}
+
+/// Runs all rounds. A variant that fails is taken out, with all its samples. Returns: false if that was ours.
+bool measure_all(std::vector<variant>& usable, const options& chosen) {
+    bool ours_ran = true;
+    for (std::size_t round = 0; round < chosen.rounds; ++round) {
+        std::fprintf(stderr, "allot_bench: round %zu of %zu\n", round + 1, chosen.rounds);
+        for (std::size_t turn = 0; turn < usable.size(); ++turn) {
+            variant& who = usable[(turn + round) % usable.size()];
+            if (who.worker.empty())
+                continue;
+            const std::string trouble = run_round(who, chosen.what);
+            if (trouble.empty())
+                continue;
+            std::printf("failed    %s (%s), round %zu: %s\n", who.name.c_str(), name_of(who.how), round + 1,
+                        trouble.c_str());
+            ours_ran = ours_ran && !who.ours;
+            who.worker.clear();
+        }
+    }
+    std::erase_if(usable, [](const variant& who) { return who.worker.empty(); });
+    return ours_ran;
+}
+
+int bench(int argc, char** argv) {
+    const options chosen = parse(argc, argv);
+    std::vector<absence> absent;
+    std::vector<variant> usable = find_variants(chosen.peers, absent);
+    choose(usable, chosen);
+    print_heading(chosen, usable, absent);
+    const bool ours_ran = measure_all(usable, chosen);
+    if (usable.empty()) {
+        std::fprintf(stderr, "allot_bench: nothing was measured\n");
+        return 1;
+    }
+    print_tables(usable, chosen.what, stdout);
+    print_means(usable, chosen.what, stdout);
+    print_bar(usable, chosen.what, 1024, stdout);
+    if (const std::string trouble = write_csv(usable, chosen.out); !trouble.empty()) {
+        std::fprintf(stderr, "allot_bench: cannot write to %s: %s\n", chosen.out.c_str(), trouble.c_str());
+        return 1;
+    }
+    std::printf("\nwrote samples.csv, medians.csv and ratios.csv to %s\n", chosen.out.c_str());
+    return ours_ran ? 0 : 1;
+}
+
+} // namespace
+
+} // namespace allot_bench
+
+int main(int argc, char** argv) { return allot_bench::bench(argc, argv); }
