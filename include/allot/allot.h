@@ -232,6 +232,13 @@ ALLOT_API void allot_cache_free(allot_cache* cache, void* object) ALLOT_NOEXCEPT
 ALLOT_API void allot_cache_destroy(allot_cache* cache, allot_cache_report* report) ALLOT_NOEXCEPT;
 ALLOT_API const char* allot_cache_name(const allot_cache* cache) ALLOT_NOEXCEPT;
 
+/* A read-side section, for objects of typesafe_by_rcu caches and of structures that you free after allot_synchronize_rcu().
+ * Sections nest; memory may be allocated and freed inside; do not block in one for long: removals wait for it. Context: any. */
+ALLOT_API void allot_rcu_read_lock(void) ALLOT_NOEXCEPT;
+ALLOT_API void allot_rcu_read_unlock(void) ALLOT_NOEXCEPT;
+/* Waits until all read-side sections that began before have ended. Context: task, outside sections. */
+ALLOT_API void allot_synchronize_rcu(void) ALLOT_NOEXCEPT;
+
 /* --- Charges for memory from elsewhere ---------------------------------------------------------------------------------- */
 
 /* A charge: move it, do not copy it. All zero is an empty one. */

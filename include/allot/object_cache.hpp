@@ -38,10 +38,49 @@ struct cache_memory {
 
 } // namespace detail
 
+/// A slab cache of raw objects of one shape, with an optional constructor that runs when a slab is made.
+class kmem_cache {
+  public:
+    /// Errors: std::bad_alloc, limit_exceeded; std::system_error(invalid_argument). Context: task.
+    kmem_cache(const char* name, const allot_cache_options& options) : cache_(allot_cache_create(name, &options)) {
+        if (cache_ == nullptr) [[unlikely]]
+            detail::throw_error(errno == EINVAL ? -EINVAL : -ENOMEM, "allot: kmem_cache");
+    }
+    kmem_cache(kmem_cache&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)) {}
+    kmem_cache& operator=(kmem_cache&& other) noexcept {
+        if (this != &other) {
+            shutdown();
+            cache_ = std::exchange(other.cache_, nullptr);
+        }
+        return *this;
+    }
+    /// Destroys the cache; live objects stay valid until allot::free. Context: task.
+    ~kmem_cache() { shutdown(); }
+
+    /// Allocates an object for the current group. Errors: null. Thread: any number of callers. Context: task.
+    [[nodiscard]] void* alloc() noexcept { return allot_cache_alloc(cache_); }
+    /// Frees an object of this cache; null does nothing. Context: any.
+    void free(void* object) noexcept { allot_cache_free(cache_, object); }
+    /// Destroys the cache and tells what lives. The cache is empty then and must not be used. Context: task.
+    cache_report shutdown() noexcept {
+        cache_report left{};
+        if (cache_ != nullptr)
+            allot_cache_destroy(std::exchange(cache_, nullptr), &left);
+        return left;
+    }
+    /// Returns the name. Lives as long as the cache.
+    [[nodiscard]] const char* name() const noexcept { return allot_cache_name(cache_); }
+    /// Returns the pointer for the C functions, borrowed; null if empty.
+    [[nodiscard]] allot_cache* get() const noexcept { return cache_; }
+
+  private:
+    allot_cache* cache_ = nullptr;
+};
+
 /// A typed slab cache: `allot::object_cache<session> sessions{"session"};`
 template <class T> class object_cache {
   public:
-    /// Makes the cache. `flags` is ALLOT_CACHE_TYPESAFE_BY_RCU, ALLOT_CACHE_ZERO, both or 0.
+    /// Makes the cache. `flags` is ALLOT_CACHE_TYPESAFE_BY_RCU, ALLOT_CACHE_ZERO or 0.
     ///
     /// Errors: std::bad_alloc, limit_exceeded; std::system_error(invalid_argument). Context: task.
     explicit object_cache(const char* name, unsigned flags = 0) {

@@ -83,6 +83,7 @@ allot_cache* allot_cache_create(const char* name, const allot_cache_options* opt
     shape.flags = ((options->flags & ALLOT_CACHE_ZERO) != 0 ? slab::cache_zero : 0) |
                   ((options->flags & ALLOT_CACHE_TYPESAFE_BY_RCU) != 0 ? slab::cache_typesafe_by_rcu : 0);
     shape.constructor = options->constructor;
+    sync::ensure_worker();
     const std::size_t natural = options->size >= 16 ? 16 : 8;
     return reinterpret_cast<allot_cache*>(
         slab::create_root_cache(name, shape, options->alignment > natural ? options->alignment : natural));

@@ -35,6 +35,18 @@ void allot_quiesce(void) noexcept {
         sync::drain();
 }
 
+void allot_rcu_read_lock(void) noexcept {
+    if (enter())
+        sync::user_read_lock();
+}
+
+void allot_rcu_read_unlock(void) noexcept { sync::user_read_unlock(); }
+
+void allot_synchronize_rcu(void) noexcept {
+    if (enter())
+        sync::synchronize_rcu();
+}
+
 size_t allot_poll(void) noexcept { return enter() ? sync::try_run_pending() : 0; }
 
 uint64_t allot_purge(void) noexcept { return enter() ? slab::purge() : 0; }

@@ -44,8 +44,7 @@ bool handler_helped() {
             return block;
     if (&std::__throw_bad_alloc != nullptr)
         std::__throw_bad_alloc();
-    ALLOT_BUG_ON("operator new failed in a program without a C++ runtime");
-    return nullptr;
+    allot::base::bug("operator new failed in a program without a C++ runtime", __FILE__, __LINE__);
 }
 
 constexpr std::nothrow_t no_throw{};

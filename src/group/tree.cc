@@ -298,7 +298,7 @@ bool is_below(const counter::account& group, const counter::account& ancestor) n
     return false;
 }
 
-void unhash(mem_cgroup& group) noexcept {
+void unhash(mem_cgroup& group) noexcept ALLOT_NO_TSA { // the caller holds tree_lock(), which is the same lock
     mem_cgroup** at = &buckets[bucket_of(group.parent_group(), group.name(), std::strlen(group.name()))];
     while (*at != &group)
         at = &(*at)->hash_next;

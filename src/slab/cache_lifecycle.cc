@@ -126,6 +126,7 @@ void init_child(kmem_cache& child, kmem_cache& root, cache_owner& owner) noexcep
     child.shape = root.shape;
     child.root = &root;
     child.release_work.run = release_cache;
+    child.grace_work.run = release_after_grace_period;
     child.payer.store(&owner, std::memory_order_relaxed); // relaxed: published with the entry
     std::memcpy(child.name, root.name, cache_name_bytes);
     root.refs.fetch_add(1, std::memory_order_relaxed); // relaxed: the caller knows the root cache alive
@@ -215,6 +216,7 @@ void init_root(kmem_cache& cache, const cache_shape& shape, const char* name) no
     cache.shape = shape;
     cache.root = &cache;
     cache.release_work.run = release_cache;
+    cache.grace_work.run = release_after_grace_period;
     cache.payer.store(root_owner, std::memory_order_relaxed); // relaxed: published with the table
     copy_name(cache, name);
 }

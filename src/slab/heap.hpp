@@ -89,10 +89,10 @@ void empty_table_init() noexcept;
 
 /// Holds the calling thread's slot: its fast path is closed, its heaps are this scope's. Context: atomic after entry, on a
 /// thread that is not busy.
-class ALLOT_SCOPED_CAPABILITY cold_section {
+class cold_section {
   public:
     cold_section() noexcept;
-    ~cold_section() ALLOT_RELEASE();
+    ~cold_section();
     cold_section(const cold_section&) = delete;
     cold_section& operator=(const cold_section&) = delete;
 

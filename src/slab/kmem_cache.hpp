@@ -68,7 +68,10 @@ struct kmem_cache {
         root_link; // root: in the list of root caches; child: in its root's list; guarded by the caches lock
     base::list<kmem_cache, &kmem_cache::root_link> children; // guarded by the caches lock
     sync::work release_work;
-    std::uint32_t aliases = 1; // guarded by the caches lock
+    sync::work grace_work;                        // typesafe_by_rcu: gives slabs back after a grace period
+    std::atomic<slab_remote*> grace_new{nullptr}; // slabs whose grace period has not begun
+    slab_remote* grace_waiting = nullptr;         // slabs whose grace period is under way; executor only
+    std::uint32_t aliases = 1;                    // guarded by the caches lock
     std::atomic<bool> dying{false};
     char name[cache_name_bytes] = {};
 

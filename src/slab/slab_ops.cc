@@ -122,9 +122,22 @@ slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
     }
 }
 
-/// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held.
+void give_back_slab(sync::thread_slot& slot, slab& s) noexcept;
+
+/// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held. A reader
+/// of a typesafe_by_rcu cache may still look at an object: then it waits for a grace period first.
 void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::none && s.allocs == s.frees);
+    kmem_cache& cache = *s.cache;
+    if ((cache.shape.flags & cache_typesafe_by_rcu) == 0) {
+        give_back_slab(slot, s);
+        return;
+    }
+    push_queue(cache.grace_new, s);
+    sync::call_rcu(cache.grace_work);
+}
+
+void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
     fold_allocations(s);
     kmem_cache& cache = *s.cache;
     const unsigned order = s.order;
@@ -208,14 +221,14 @@ bool has_free_block(slab& s) noexcept {
 }
 
 /// An unfrozen slab that has blocks, or none, live: links it where it belongs. Node held.
-void link_to_node(slab& s) noexcept ALLOT_REQUIRES(s.cache->node.lock) {
+void link_to_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.node.lock) {
     const bool has_free = s.free_list != nullptr || s.carved < s.capacity;
     s.place = has_free ? slab_place::node_partial : slab_place::node_full;
-    link_front(has_free ? s.cache->node.partial : s.cache->node.full, s);
+    link_front(has_free ? cache.node.partial : cache.node.full, s);
 }
 
-void unlink_from_node(slab& s) noexcept ALLOT_REQUIRES(s.cache->node.lock) {
-    unlink(s.place == slab_place::node_partial ? s.cache->node.partial : s.cache->node.full, s);
+void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.node.lock) {
+    unlink(s.place == slab_place::node_partial ? cache.node.partial : cache.node.full, s);
     s.place = slab_place::none;
 }
 
@@ -391,7 +404,7 @@ void park(slab& s) noexcept {
         lock_guard hold(cache.node.lock);
         collect(s, remote_frozen | ~std::uint64_t{0} << remote_slot_shift, remote_notify);
         if (!s.empty() || is_queued(s)) {
-            link_to_node(s);
+            link_to_node(cache, s);
             return;
         }
     }
@@ -422,9 +435,9 @@ void process_queued(sync::thread_slot& slot, slab& s) noexcept {
         const std::uint64_t word = remote_of(s).word.load(std::memory_order_acquire);
         if ((word & remote_frozen) == 0) {
             collect(s, remote_queued, 0);
-            unlink_from_node(s);
+            unlink_from_node(cache, s);
             if (!s.empty()) {
-                link_to_node(s);
+                link_to_node(cache, s);
                 return;
             }
         } else if (remote_slot(word) != slot.index) {
@@ -458,8 +471,25 @@ void push_queue(std::atomic<slab_remote*>& queue, slab& s) noexcept {
     slab_remote* head = queue.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     do
         item.queue_next.store(head, std::memory_order_relaxed); // relaxed: the exchange publishes it
-    // (7) seq_cst: pairs with (6), (10), free.cc(3); seq_cst because the pusher then looks whether the slot's thread is gone. Failure relaxed.
+    // (7) seq_cst: pairs with (6), (10), (11), free.cc(3); seq_cst because the pusher then looks whether the slot's thread is gone. Failure relaxed.
     while (!queue.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
+}
+
+void release_after_grace_period(sync::work& item) noexcept {
+    kmem_cache& cache = base::container_of(item, &kmem_cache::grace_work);
+    slab_remote* over = cache.grace_waiting;
+    // What came while this grace period was under way has to wait for one of its own.
+    // (11) acquire: pairs with (7).
+    cache.grace_waiting = cache.grace_new.exchange(nullptr, std::memory_order_acquire);
+    if (cache.grace_waiting != nullptr)
+        sync::call_rcu(cache.grace_work);
+    sync::thread_slot& orphan = sync::slot_at(orphan_index);
+    sync::lock_guard hold(orphan.lock);
+    while (over != nullptr) {
+        slab_remote* const following = over->queue_next.load(std::memory_order_relaxed); // relaxed: ordered by (11)
+        give_back_slab(orphan, slab_of_remote(*over));
+        over = following;
+    }
 }
 
 void uncharge_shared(slab& s, const void* block) noexcept {

@@ -85,6 +85,8 @@ void push_queue(std::atomic<slab_remote*>& queue, slab& s) noexcept;
 /// Context: any. Defined in free.cc.
 void queue_for_slot(std::uint32_t index, slab& s) noexcept;
 
+/// The work of a typesafe_by_rcu cache: gives back the slabs whose grace period is over, begins one for the new. Executor.
+void release_after_grace_period(sync::work& item) noexcept;
 /// Uncharges an object of a shared slab from its owner and clears the owner id. Context: any, inside a RCU section.
 void uncharge_shared(slab& s, const void* block) noexcept;
 

@@ -127,7 +127,7 @@ std::size_t run_pending() noexcept {
 }
 
 std::size_t try_run_pending() noexcept {
-    if ((tls.flags & in_executor) != 0)
+    if ((tls.flags & in_executor) != 0 || user_reading()) // a grace period would wait for this very thread
         return 0;
     busy_scope busy;
     if (!run_lock.try_lock())

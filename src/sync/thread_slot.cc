@@ -14,9 +14,12 @@
 
 namespace allot::sync {
 
+constexpr std::uint32_t not_reading = ~std::uint32_t{0};
+
 // Its counter is odd for ever, so that the fast paths of a thread without a slot fall through to the slow ones.
 constinit thread_slot no_slot{.reader = {1}};
-__thread thread_state tls __attribute__((tls_model("initial-exec"))) = {nullptr, &no_slot, closed_id, 0, 0, 0, nullptr};
+__thread thread_state tls
+    __attribute__((tls_model("initial-exec"))) = {nullptr, &no_slot, closed_id, 0, 0, 0, nullptr, 0, not_reading};
 constinit shared_readers rcu_guard::shared_{};
 
 namespace {
@@ -138,17 +141,52 @@ void slots_after_fork() noexcept ALLOT_NO_TSA {
         slot.owner.store(nullptr, std::memory_order_relaxed); // relaxed: one thread
         if (slot.reader.inside())
             slot.reader.leave();
+        if (slot.user_reader.inside())
+            slot.user_reader.leave();
         free_numbers[free_count++] = i;
     }
     rcu_guard::shared_side().reset_after_fork();
 }
 
+void user_read_lock() noexcept {
+    if (user_reading()) {
+        ++tls.read_depth;
+        return;
+    }
+    if (tls.slot != &no_slot)
+        tls.slot->user_reader.enter();
+    else
+        tls.read_side = rcu_guard::shared_side().enter();
+}
+
+void user_read_unlock() noexcept {
+    ALLOT_ASSERT(user_reading());
+    if (tls.read_depth != 0) {
+        --tls.read_depth;
+        return;
+    }
+    if (tls.read_side == not_reading) {
+        tls.slot->user_reader.leave();
+        return;
+    }
+    const std::uint32_t side = tls.read_side;
+    tls.read_side = not_reading;
+    rcu_guard::shared_side().leave(side);
+}
+
+bool user_reading() noexcept {
+    return tls.read_side != not_reading || (tls.slot != &no_slot && tls.slot->user_reader.inside());
+}
+
 void synchronize_rcu() noexcept {
     ALLOT_ASSERT(tls.slot == &no_slot || !tls.slot->reader.inside());
+    ALLOT_ASSERT(!user_reading());
     real::all_barrier();
     const std::uint32_t end = slots_used();
-    for (std::uint32_t i = 1; i < end; ++i)
+    for (std::uint32_t i = 1; i < end; ++i) {
         wait_for_reader(slot_at(i).reader);
+        wait_for_reader(slot_at(i).user_reader);
+    }
     rcu_guard::shared_side().wait();
     real::all_barrier();
 }

@@ -30,6 +30,8 @@ struct thread_state {
     std::uint32_t busy;                 ///< > 0: inside the library with locks; a handler on top must not take any
     std::uint32_t flags;                ///< thread_exited, in_executor, ...
     void* heap;                         ///< heap of the innermost scope
+    std::uint32_t read_depth;           ///< read-side sections of the user inside the outermost one
+    std::uint32_t read_side; ///< without a slot: side of the shared readers that the outermost one is counted on
 };
 static_assert(sizeof(thread_state) <= 64);
 
@@ -40,6 +42,7 @@ inline constexpr std::uint32_t owns_the_world = 1u << 2;
 
 struct alignas(cache_line_bytes) thread_slot {
     rcu_reader reader;        // I2
+    rcu_reader user_reader;   // I2; sections of the user, inside which memory is allocated as always
     std::uint32_t index = 0;  // constant once set
     bool initialised = false; // guarded by the registry lock
     alignas(cache_line_bytes) spinlock lock{lock_rank::slot};
@@ -115,6 +118,12 @@ class rcu_guard {
     unsigned side_ = 0;
     static shared_readers shared_;
 };
+
+/// A read-side section of the user: longer than ours, and not "inside the library". Sections nest. Context: any.
+void user_read_lock() noexcept;
+void user_read_unlock() noexcept;
+/// True if the calling thread is inside such a section. Context: any.
+bool user_reading() noexcept;
 
 /// Waits until every read-side section that began before has ended. Context: task, not inside a section.
 void synchronize_rcu() noexcept;
