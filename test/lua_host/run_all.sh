@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# lua_host BUILD_DIR: the multi-tenant Lua host keeps what it promises, with every option, at every limit. It prints PASS, FAIL and
+# run_all BUILD_DIR: the multi-tenant Lua host keeps what it promises, with every option, at every limit. It prints PASS, FAIL and
 # SKIP lines; the status says whether the script itself came to its end.
 set -uo pipefail
-build=$(cd "${1:?usage: lua_host.sh BUILD_DIR}" && pwd) || exit 2
+build=$(cd "${1:?usage: run_all.sh BUILD_DIR}" && pwd) || exit 2
 lua_host=$build/examples/lua_host/lua_host
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
