@@ -36,8 +36,11 @@ extern "C" {
 #define ALLOT_UNLIMITED UINT64_MAX
 /* In a field of allot_limits: at creation "the default", in allot_group_set "leave it as it is". */
 #define ALLOT_KEEP (UINT64_MAX - 1)
-/* Longest name of one group, in bytes, without the terminating zero. Names hold no '/' and no control characters. */
+/* Longest name of one group, in bytes, without the terminating zero. Names hold no '/' and no control characters, and are neither
+ * "." nor "..". */
 #define ALLOT_NAME_MAX 63
+/* Deepest nesting of groups below the root. */
+#define ALLOT_DEPTH_MAX 256
 /* Longest path of a group, in bytes, without the terminating zero; longer ones are cut in reports, never in look-ups. */
 #define ALLOT_PATH_MAX 1023
 
@@ -61,7 +64,7 @@ typedef struct allot_group allot_group;
 ALLOT_API allot_group* allot_root(void) ALLOT_NOEXCEPT;
 
 /* Creates the group `name` under `parent` and stores one reference in `*out`. `limits` may be null.
- * Errors: -EINVAL (name or limits), -EEXIST, -ENOENT (the parent is closed), -ENOMEM (the parent's limit, or the system's).
+ * Errors: -EINVAL (name, limits, or nesting deeper than ALLOT_DEPTH_MAX), -EEXIST, -ENOENT (the parent is closed), -ENOMEM (the parent's limit, or the system's).
  * Thread: any number of callers. Context: task. */
 ALLOT_API int allot_group_create(allot_group* parent, const char* name, const allot_limits* limits,
                                  allot_group** out) ALLOT_NOEXCEPT;
@@ -90,7 +93,8 @@ ALLOT_API int allot_group_walk(allot_group* group, int (*visit)(allot_group* gro
 ALLOT_API int allot_group_set(allot_group* group, const allot_limits* limits) ALLOT_NOEXCEPT;
 /* Reads the limits. Context: any. */
 ALLOT_API void allot_group_limits(const allot_group* group, allot_limits* limits) ALLOT_NOEXCEPT;
-/* Gives back memory that the subtree holds and nobody uses: thread heaps, empty slabs. Returns the bytes uncharged. Context: task. */
+/* Gives back memory that the subtree holds and nobody uses: thread heaps, empty slabs. `bytes` is what is wanted: 0 does nothing,
+ * anything else gives back all there is. Returns the bytes uncharged. Context: task. */
 ALLOT_API uint64_t allot_group_reclaim(allot_group* group, uint64_t bytes) ALLOT_NOEXCEPT;
 
 /* Figures of a group. `current` and `peak` count the subtree, the classes below them the group alone. Bytes unless said. */
@@ -123,8 +127,9 @@ typedef struct allot_report_line {
 
 #define ALLOT_REPORT_LINES 16
 
-/* What was charged to a group and its subtree when it closed. `objects` of a line is an upper bound: the blocks that fit
- * into the cache's slabs, since a close does not walk objects; of the line "shared" it is exact. */
+/* What was charged to a group and its subtree when it closed. `objects` of a line is an upper bound: the blocks
+ * that fit into the cache's slabs, since a close does not walk objects; of the line "shared" it counts the live blocks and external
+ * charges that lie outside the group's own slabs. */
 typedef struct allot_report {
     uint64_t bytes;    /* charged at close: moves to the parent and is uncharged there as the objects are freed */
     uint64_t groups;   /* count: groups that the call closed */
@@ -233,7 +238,8 @@ ALLOT_API void allot_cache_destroy(allot_cache* cache, allot_cache_report* repor
 ALLOT_API const char* allot_cache_name(const allot_cache* cache) ALLOT_NOEXCEPT;
 
 /* A read-side section, for objects of typesafe_by_rcu caches and of structures that you free after allot_synchronize_rcu().
- * Sections nest; memory may be allocated and freed inside; do not block in one for long: removals wait for it. Context: any. */
+ * Sections nest; memory may be allocated and freed inside; do not block in one for long, do not fork, verify, quiesce, or make or
+ * destroy a cache in one: removals wait for it. Context: any. */
 ALLOT_API void allot_rcu_read_lock(void) ALLOT_NOEXCEPT;
 ALLOT_API void allot_rcu_read_unlock(void) ALLOT_NOEXCEPT;
 /* Waits until all read-side sections that began before have ended. Context: task, outside sections. */

@@ -1,34 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// capi_control: the whole-library part of allot.h, and the library's constructor.
+// capi_control: the whole-library part of allot.h.
 //
-// Idea.        The constructor goes through an exported function, so that a program that links the library and runs under the
-//              preload brings up one library, not two.
+// Idea.        Each brings the library up and asks the layer that knows.
 // Concurrency. as allot.h says.
 #include "front/entry.hpp"
 #include "observe/snapshot.hpp"
 #include "observe/verify.hpp"
 
-#include <cstdlib>
-#include <cstring>
-
 using namespace allot;
 using namespace allot::front;
-
-extern "C" ALLOT_API void allot_runtime_start(void) noexcept;
-
-void allot_runtime_start(void) noexcept {
-    const char* const threads = ::getenv("ALLOT_THREADS");
-    if (threads != nullptr && std::strcmp(threads, "0") == 0)
-        sync::allow_worker(false);
-    memcg::install_process_hooks();
-}
-
-namespace {
-
-[[gnu::constructor(101)]] void start_library() noexcept { allot_runtime_start(); }
-
-} // namespace
 
 void allot_quiesce(void) noexcept {
     if (enter())

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// entry: the common beginning and end of API calls.
+// entry: the common beginning and end of API calls, and the library's constructor.
 //
-// Idea.        See entry.hpp.
+// Idea.        See entry.hpp. The constructor is here since every program that uses the static library links this file. It goes
+//              through an exported function, so that a program that links the library and runs under the preload brings up
+//              one library, not two.
 // Concurrency. any thread.
 #include "front/entry.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+extern "C" ALLOT_API void allot_runtime_start(void) noexcept;
 
 namespace allot::front {
 
@@ -35,3 +42,17 @@ void leave() noexcept {
 }
 
 } // namespace allot::front
+
+void allot_runtime_start(void) noexcept {
+    using namespace allot;
+    const char* const threads = ::getenv("ALLOT_THREADS");
+    if (threads != nullptr && std::strcmp(threads, "0") == 0)
+        sync::allow_worker(false);
+    memcg::install_process_hooks();
+}
+
+namespace {
+
+[[gnu::constructor(101)]] void start_library() noexcept { allot_runtime_start(); }
+
+} // namespace

@@ -20,6 +20,7 @@
 #include "group/records.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/metadata.hpp"
+#include "slab/slab_ops.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -67,6 +68,7 @@ bool has_heap_of(slab::thread_heaps& heaps, void* data) noexcept {
 
 void drop_heaps_of(sync::thread_slot& slot, void* data) noexcept {
     slab::thread_heaps& heaps = slab::heaps_of(slot);
+    slab::drain_queue(slot); // slabs that wait for this thread, which may sleep for long
     for (slab::heap* h = heaps.all.front(); h != nullptr;) {
         slab::heap* const following = heaps.all.next(*h);
         if (h->owner == data && !h->dropped)
@@ -108,7 +110,7 @@ void free_group(sync::work& item) noexcept {
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
     free_group_memory(group);
-    put(parent); // last of all: what came before may have used it (race 37)
+    put(parent); // last of all: what came before may have used it
 }
 
 void after_grace_period(sync::work& item) noexcept {
@@ -132,9 +134,10 @@ void add_line(allot_report& report, const char* cache, std::uint64_t objects, st
             report.line[i].bytes += bytes;
             return;
         }
-    const bool last = report.nr_lines == ALLOT_REPORT_LINES - 1;
-    allot_report_line& line = report.line[last ? report.nr_lines : report.nr_lines++];
-    const char* const name = last ? "other" : cache;
+    const bool is_full = report.nr_lines >= ALLOT_REPORT_LINES - 1;
+    allot_report_line& line = report.line[is_full ? ALLOT_REPORT_LINES - 1 : report.nr_lines];
+    report.nr_lines = is_full ? ALLOT_REPORT_LINES : report.nr_lines + 1;
+    const char* const name = is_full ? "other" : cache;
     std::memcpy(line.cache, name, std::strlen(name) + 1);
     line.objects += objects;
     line.bytes += bytes;
@@ -149,14 +152,14 @@ std::uint64_t own_bytes(const mem_cgroup& group, counter::charge_kind kind) noex
 void report_group(mem_cgroup& group, allot_report& report) noexcept {
     group.own_caches.for_each([&](slab::kmem_cache& child) noexcept {
         // relaxed: statistics.
-        const std::uint64_t slabs = child.nr_slabs.load(std::memory_order_relaxed);
-        const std::uint64_t bytes = slabs * (page_bytes << child.shape.order_min);
+        const std::uint64_t bytes = child.nr_pages.load(std::memory_order_relaxed) * page_bytes;
         add_line(report, child.name, bytes / child.shape.object_bytes, bytes);
     });
     using counter::charge_kind;
     std::uint64_t shared_objects = 0;
     group.owners.for_each([&](slab::obj_cgroup& owner) noexcept {
-        shared_objects += owner.refs.load(std::memory_order_relaxed) - 1; // relaxed: statistics
+        // relaxed: statistics. The group's own owner has a reference without an object.
+        shared_objects += owner.refs.load(std::memory_order_relaxed) - (&owner == group.objects ? 1 : 0);
     });
     add_line(report, "shared", shared_objects, own_bytes(group, charge_kind::shared));
     add_line(report, "large", 0, own_bytes(group, charge_kind::large));
@@ -190,6 +193,27 @@ void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
     sync::queue_work(sync::stage::offline, group.life_work);
 }
 
+/// The place of an open group, made or taken over from one that is long gone. Null when out of memory. Tree lock held.
+front_place* place_in(mem_cgroup& group) noexcept {
+    constexpr std::size_t reuse_after = 4096;
+    static constinit std::size_t made = 0; // guarded by the tree lock
+    if (group.place != nullptr)
+        return group.place;
+    front_place* place = made > reuse_after ? root_group->places.pop_front() : nullptr;
+    if (place == nullptr) {
+        place = slab::metadata_new<front_place>(nullptr);
+        if (place == nullptr)
+            return nullptr;
+        ++made;
+    }
+    // (4) release: pairs with slab/kmem_cache.hpp(3), as (2).
+    place->owner.store(&group, std::memory_order_release);
+    if (&group != root_group)
+        group.places.push_back(*place);
+    group.place = place;
+    return place;
+}
+
 /// Deepest first online descendant without online children, or the group itself.
 mem_cgroup& deepest(mem_cgroup& group) noexcept {
     mem_cgroup* at = &group;
@@ -212,6 +236,7 @@ void put(mem_cgroup& group) noexcept {
     if (before != 1)
         return;
     group.state.store(group_state::released, std::memory_order_relaxed); // relaxed: for reports
+    forget_id(group); // before the grace period: who finds it by id later must not find freed memory
     group.life_work.run = after_grace_period;
     sync::call_rcu(group.life_work);
 }
@@ -272,25 +297,14 @@ void forget_owner(slab::obj_cgroup& owner) noexcept {
 }
 
 front_place* place_of(mem_cgroup& group) noexcept {
-    constexpr std::size_t reuse_after = 4096;
-    static constinit std::size_t made = 0; // guarded by the tree lock
     sync::busy_scope busy;
     lock_guard hold(tree_lock());
     if (group.place != nullptr)
         return group.place;
-    front_place* place = made > reuse_after ? root_group->places.pop_front() : nullptr;
-    if (place == nullptr) {
-        place = slab::metadata_new<front_place>();
-        if (place == nullptr)
-            return nullptr;
-        ++made;
-    }
-    // (4) release: pairs with slab/kmem_cache.hpp(3), as (2).
-    place->owner.store(&group, std::memory_order_release);
-    if (&group != root_group)
-        group.places.push_back(*place);
-    group.place = place;
-    return place;
+    mem_cgroup* open = &group;
+    while (!open->online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+        open = open->parent_group();
+    return place_in(*open);
 }
 
 } // namespace allot::memcg

@@ -43,6 +43,7 @@ struct front_place {
 struct mem_cgroup : slab::cache_owner {
     std::atomic<std::uint64_t> refs{1};
     std::atomic<std::uint32_t> nr_dying{0};
+    std::uint32_t depth = 0;       // constant; 0 for the root
     std::uint32_t nr_children = 0; // guarded by the tree lock, as all below
     std::atomic<group_state> state{group_state::online};
     bool reparented = false; // its own share was moved to the parent; executor only
@@ -88,7 +89,7 @@ int close(mem_cgroup& group, allot_report* report) noexcept;
 [[nodiscard]] mem_cgroup* group_of(const counter::page_counter& counter) noexcept;
 /// Writes the path; returns the length it needs. Context: any, reference held.
 std::size_t path_of(const mem_cgroup& group, char* buffer, std::size_t size) noexcept;
-/// Up to `room` online groups of the subtree from the `skip`-th on, parents first, each with a reference. Context: task.
+/// Up to `room` online groups of the subtree, parents first, each with a reference. Context: task.
 std::size_t collect_subtree(mem_cgroup& group, mem_cgroup** out, std::size_t room) noexcept;
 /// Count of online groups in the subtree. Context: task.
 std::size_t count_subtree(mem_cgroup& group) noexcept;
@@ -112,6 +113,7 @@ front_place* place_of(mem_cgroup& group) noexcept;
 
 // Parts of the lifecycle that tree.cc hands to lifecycle.cc and back.
 void unhash(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
+void forget_id(const mem_cgroup& group) noexcept;
 void free_group_memory(mem_cgroup& group) noexcept;
 void init_works(mem_cgroup& group) noexcept;
 void want_child(slab::cache_owner& owner) noexcept;

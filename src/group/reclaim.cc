@@ -23,6 +23,8 @@ bool holds_slabs_below(slab::thread_heaps& heaps, void* data) noexcept {
     const auto& top = *static_cast<const mem_cgroup*>(data);
     if (&top == root_group)
         return true;
+    if (heaps.queue.load(std::memory_order_relaxed) != nullptr) // relaxed: slot held; what comes later comes too late
+        return true;
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
         if (h->nr_slabs != 0 && is_below(*h->owner, top))
             return true;
@@ -47,6 +49,8 @@ void park_below(sync::thread_slot& slot, void* data) noexcept {
 sync::spinlock& reclaim_guard() noexcept { return reclaim_lock; }
 
 counter::byte_count reclaim(mem_cgroup& group) noexcept {
+    if ((sync::tls.flags & (sync::owns_the_world | sync::in_executor)) != 0)
+        return 0; // over fork, and for the executor, which holds a later rank
     const auto& usage = group.counter().usage;
     counter::byte_count before = 0;
     {

@@ -93,6 +93,19 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
 
 void decay() noexcept { slab::purge(); }
 
+struct publication {
+    const char* directory;
+    int result;
+};
+
+void publish(void* data) noexcept {
+    auto& job = *static_cast<publication*>(data);
+    sync::lock_guard hold(tree_lock());
+    slab::stop_world();
+    job.result = records_publish(job.directory);
+    slab::resume_world();
+}
+
 } // namespace
 
 bool ensure_runtime() noexcept {
@@ -120,12 +133,9 @@ void install_process_hooks() noexcept {
 }
 
 int publish_figures(const char* directory) noexcept {
-    sync::busy_scope busy;
-    sync::lock_guard hold(tree_lock());
-    slab::stop_world();
-    const int result = records_publish(directory);
-    slab::resume_world();
-    return result;
+    publication job{directory, 0};
+    sync::run_exclusive(publish, &job);
+    return job.result;
 }
 
 void note_dirty_pages() noexcept {

@@ -5,7 +5,7 @@
 // Idea.        One lock guards the tree. Children are found by a hash over (parent, name), so ten thousand siblings cost no
 //              more than ten. A group is linked last, when nothing can fail any more.
 // Concurrency. tree lock; references are taken under it.
-// Lock order.  tree > slot (metadata).
+// Lock order.  tree > owners, metadata.
 #include "base/bytes.hpp"
 #include "group/mem_cgroup.hpp"
 #include "group/records.hpp"
@@ -85,6 +85,7 @@ int equip(mem_cgroup& group, mem_cgroup& parent, const char* name) noexcept ALLO
     if (group.record == nullptr)
         return -ENOMEM;
     group.parent = &parent;
+    group.depth = parent.depth + 1;
     group.record->parent = parent.record->id;
     group.counter().parent = &parent.counter();
     name_record(*group.record, name);
@@ -114,23 +115,31 @@ void link(mem_cgroup& group, mem_cgroup& parent) noexcept ALLOT_REQUIRES(the_tre
                               std::memory_order_release); // (3) pairs with the kernel's other mappings of the file
 }
 
-/// Charges, equips and links under one hold of the lock, so that the parent stays online and every failure is undone here.
-int link_charged(mem_cgroup& group, mem_cgroup& parent, const char* name, const allot_limits& limits,
-                 counter::page_counter** over) noexcept {
+/// Makes, charges and links a group under one hold of the lock, so that the parent stays online, every failure is undone here, and
+/// fork finds nothing half made.
+int create_locked(mem_cgroup& parent, const char* name, const allot_limits& limits, mem_cgroup** out,
+                  counter::page_counter** over) noexcept {
     const std::size_t bytes = slab::metadata_bytes(sizeof(mem_cgroup));
     lock_guard hold(the_tree_lock);
     if (!parent.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
         return -ENOENT;
+    if (parent.depth == ALLOT_DEPTH_MAX)
+        return -EINVAL;
     if (lookup(&parent, name, std::strlen(name)) != nullptr)
         return -EEXIST;
     if (!counter::try_charge_object(parent, bytes, counter::charge_kind::metadata, over))
         return -ENOMEM;
-    if (const int error = equip(group, parent, name)) {
+    auto* group = slab::metadata_new<mem_cgroup>(over);
+    const int error = group != nullptr ? equip(*group, parent, name) : -ENOMEM;
+    if (error != 0) {
+        if (group != nullptr)
+            slab::metadata_free(group, sizeof *group);
         counter::uncharge_object(parent, bytes, counter::charge_kind::metadata);
         return error;
     }
-    store_limits(group.counter(), limits);
-    link(group, parent);
+    store_limits(group->counter(), limits);
+    link(*group, parent); // the first reference is the tree's, the second, taken there, the caller's
+    *out = group;
     return 0;
 }
 
@@ -155,32 +164,39 @@ bool tryget(mem_cgroup& group) noexcept {
     return false;
 }
 
+/// Who creates faster than the worker removes does some of the removing.
+static void help_with_removals() noexcept {
+    constexpr std::uint32_t dying_max = 4096;
+    if (root_group->nr_dying.load(std::memory_order_relaxed) > dying_max) // relaxed: a hint
+        sync::run_pending();
+}
+
 int create(mem_cgroup& parent, const char* name, const allot_limits* limits, mem_cgroup** out) noexcept {
     allot_limits merged{0, 0, ALLOT_UNLIMITED, ALLOT_UNLIMITED};
     if (!is_valid_name(name) || (limits != nullptr && !merge_limits(*limits, merged)))
         return -EINVAL;
-    int error = -ENOMEM;
     counter::page_counter* over = nullptr;
-    for (unsigned attempt = 0; attempt < 2; ++attempt) {
+    help_with_removals();
+    for (unsigned attempt = 0;; ++attempt) {
+        over = nullptr;
+        int error = 0;
         {
             sync::busy_scope busy;
-            over = nullptr;
-            auto* group = slab::metadata_new<mem_cgroup>();
-            if (group != nullptr) {
-                error = link_charged(*group, parent, name, merged, &over);
-                if (error == 0) {
-                    *out = group; // the first reference is the tree's, the second, taken in link(), the caller's
-                    return 0;
-                }
-                slab::metadata_free(group, sizeof *group);
-            }
+            error = create_locked(parent, name, merged, out, &over);
         }
-        if (over == nullptr || !reclaim_at_limit(*over, sizeof(mem_cgroup), attempt))
-            break;
+        if (error != -ENOMEM)
+            return error;
+        // Closed groups that wait for their removal hold records and memory. The executor itself neither waits nor reclaims.
+        const bool on_executor = (sync::tls.flags & sync::in_executor) != 0;
+        if (attempt == 0 && !on_executor && (sync::run_pending() != 0 || over != nullptr)) {
+            if (over != nullptr)
+                reclaim_at_limit(*over, sizeof(mem_cgroup), attempt);
+            continue;
+        }
+        if (!on_executor)
+            note_failure(over, sizeof(mem_cgroup));
+        return -ENOMEM;
     }
-    if (error == -ENOMEM)
-        note_failure(over, sizeof(mem_cgroup));
-    return error;
 }
 
 mem_cgroup* find(const char* path) noexcept {
@@ -305,10 +321,12 @@ void unhash(mem_cgroup& group) noexcept ALLOT_NO_TSA { // the caller holds tree_
     *at = group.hash_next;
 }
 
+void forget_id(const mem_cgroup& group) noexcept {
+    by_id[group.id()].store(nullptr, std::memory_order_relaxed); // relaxed: call_rcu, which follows, orders it
+}
+
 void free_group_memory(mem_cgroup& group) noexcept {
     slab::free_cache_array(group);
-    by_id[group.id()].store(nullptr,
-                            std::memory_order_relaxed); // relaxed: a grace period has passed since the last get
     {
         lock_guard hold(the_tree_lock);
         group.sibling.unlink();

@@ -35,6 +35,11 @@ std::uint32_t warm_threshold(std::uint32_t object_bytes) noexcept {
     return least > warm_objects_min ? least : warm_objects_min;
 }
 
+/// True if a cold object of the cache is a run of pages. Typed caches know all their objects, so theirs never are.
+bool is_run(const kmem_cache& cache) noexcept {
+    return cache.shape.index < kmalloc_class_count && cache.shape.object_bytes > shared_object_max_bytes;
+}
+
 void note_cold(cache_owner& owner, const kmem_cache& cache) noexcept {
     const std::uint32_t index = cache.shape.index;
     // Relaxed: a heuristic; the wanted bit makes the request once.
@@ -105,8 +110,7 @@ void* alloc_shared(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache, s
 void* alloc_shared_in_section(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache) noexcept {
     const std::uint32_t bytes = cache.shape.object_bytes;
     counter::page_counter* over = nullptr;
-    if (bytes > shared_object_max_bytes ||
-        !counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &over))
+    if (is_run(cache) || !counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &over))
         return nullptr;
     if (void* const block = next_block(heaps.shared, cache.shape.index)) {
         note_cold(owner, cache);
@@ -145,7 +149,7 @@ void* alloc_in_section(std::uint32_t index) noexcept {
 void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
     why->over = nullptr;
     why->wanted = cache.shape.object_bytes;
-    if (!ensure_tables(h, cache.shape.index))
+    if (!ensure_tables(h, cache.shape.index, &why->over))
         return nullptr;
     slab* const s = refill(h, cache, why);
     if (s == nullptr)
@@ -161,7 +165,7 @@ void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, shortage* why
         return alloc_owned(h, *child, why);
     kmem_cache& root = *root_cache_at(index);
     note_cold(*h.owner, root);
-    if (root.shape.object_bytes > shared_object_max_bytes && root.shape.constructor == nullptr)
+    if (is_run(root))
         return alloc_run_for(*h.owner, root.shape.object_bytes, page_bytes, why).block;
     return alloc_shared(heaps, *h.owner, root, why);
 }
@@ -175,6 +179,11 @@ template <class F> fresh_block with_reclaim(std::size_t request, F&& attempt) no
             drain_queue(here.slot());
             if (const fresh_block made = attempt(here, &why); made.block != nullptr)
                 return made;
+        }
+        if (why.over == nullptr && round == 0) {
+            // The system has no memory: what other threads hold for later may do.
+            hooks.reclaim(root_owner->counter(), why.wanted, round);
+            continue;
         }
         if (why.over == nullptr || round == reclaim_retries_max || !hooks.reclaim(*why.over, why.wanted, round)) {
             hooks.failed(why.over, request);
@@ -207,7 +216,7 @@ void* alloc_slow(std::uint32_t index, std::size_t request) noexcept {
     }
     return with_reclaim(request,
                         [&](cold_section& here, shortage* why) noexcept -> fresh_block {
-                            heap* const h = effective_heap(here.slot());
+                            heap* const h = effective_heap(here.slot(), &why->over);
                             return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
                         })
         .block;
@@ -219,7 +228,7 @@ fresh_block alloc_large(std::size_t bytes, std::size_t alignment) noexcept {
         return {};
     }
     return with_reclaim(bytes, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
-        heap* const h = effective_heap(here.slot());
+        heap* const h = effective_heap(here.slot(), &why->over);
         return h != nullptr ? alloc_run_for(*h->owner, bytes, alignment, why) : fresh_block{};
     });
 }
@@ -236,14 +245,9 @@ fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t 
         auto& payer = static_cast<cache_owner&>(counter::nearest_online(named));
         if (index == kmalloc_class_count)
             return alloc_run_for(payer, bytes, alignment, why);
-        heap* const h = find_or_make_heap(here.slot(), payer);
+        heap* const h = find_or_make_heap(here.slot(), payer, &why->over);
         return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
     });
-}
-
-fresh_block alloc_for(cache_owner& owner, std::size_t bytes, std::size_t alignment) noexcept {
-    const std::atomic<cache_owner*> named{&owner};
-    return alloc_for_place(named, bytes, alignment);
 }
 
 bool resize_large(void* block, std::size_t bytes) noexcept {

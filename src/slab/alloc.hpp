@@ -20,12 +20,11 @@ struct fresh_block {
 
 /// A run of pages for the current group. Null with errno ENOMEM. Context: task; nested: null.
 [[nodiscard]] fresh_block alloc_large(std::size_t bytes, std::size_t alignment) noexcept;
-/// A block for `owner`, whatever the current group is. Null with errno ENOMEM. Context: task; nested: null.
-[[nodiscard]] fresh_block alloc_for(cache_owner& owner, std::size_t bytes, std::size_t alignment) noexcept;
-/// As alloc_for, for whoever `owner` names at the moment when the slot is held.
+/// A block for whoever `owner` names at the moment when the slot is held, whatever the current group is. Null with errno
+/// ENOMEM. Context: task; nested: null.
 [[nodiscard]] fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t bytes,
                                           std::size_t alignment) noexcept;
-/// Shrinks or grows a large block in place. Errors: false, nothing changed.
+/// Shrinks a large block in place. Errors: false, nothing changed; also if it would have to grow.
 [[nodiscard]] bool resize_large(void* block, std::size_t bytes) noexcept;
 
 /// Bytes that may be used in a live block. Context: any.

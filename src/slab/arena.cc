@@ -2,8 +2,8 @@
 //
 // arena: reserving and committing.
 //
-// Idea.        Everything is reserved without access and committed with the chunk it describes, so neither RLIMIT_AS nor
-//              strict overcommit is charged for more than is in use (RLIMIT_AS counts the reservation, hence the halving).
+// Idea.        Everything is reserved without access and committed with the chunk it describes, so strict overcommit is
+//              charged only for what is in use; RLIMIT_AS counts the reservation, hence the halving.
 // Concurrency. arena_init: one thread; arena_commit_chunks: under page_alloc's lock.
 #include "slab/arena.hpp"
 

@@ -26,7 +26,6 @@ using sync::lock_guard;
 
 constinit sync::spinlock table_lock{sync::lock_rank::caches};
 constinit std::atomic<kmem_cache*> table[cache_count_max]{};
-std::atomic<std::uint32_t> table_used{0};
 /// Made at init, which may come before the constructors of this file would run.
 alignas(kmem_cache) char kmalloc_memory[2 * kmalloc_class_count * sizeof(kmem_cache)];
 
@@ -41,7 +40,7 @@ struct retired_array {
     std::size_t bytes;
 };
 
-/// The retired array's own memory carries the node: its entries were copied, and readers only read.
+/// Frees a retired array and the node, which was allocated with it.
 void free_retired(sync::work& item) noexcept {
     auto& retired = reinterpret_cast<retired_array&>(item);
     void* const array = *reinterpret_cast<void**>(&retired + 1);
@@ -51,7 +50,7 @@ void free_retired(sync::work& item) noexcept {
 }
 
 bool retire_array(cache_array* array) noexcept {
-    auto* retired = static_cast<retired_array*>(metadata_alloc(sizeof(retired_array) + sizeof(void*)));
+    auto* retired = static_cast<retired_array*>(metadata_alloc(sizeof(retired_array) + sizeof(void*), nullptr));
     if (retired == nullptr)
         return false;
     new (retired) retired_array{sync::work(free_retired), array_bytes(array->capacity)};
@@ -66,7 +65,7 @@ bool grow_array(cache_owner& owner, std::uint32_t index) noexcept {
     if (old != nullptr && index < old->capacity)
         return true;
     const std::uint32_t capacity = index < small_array_capacity ? small_array_capacity : cache_count_max;
-    auto* fresh = static_cast<cache_array*>(metadata_alloc(array_bytes(capacity)));
+    auto* fresh = static_cast<cache_array*>(metadata_alloc(array_bytes(capacity), nullptr));
     if (fresh == nullptr)
         return false;
     fresh->capacity = capacity;
@@ -147,7 +146,7 @@ bool create_child(cache_owner& owner, std::uint32_t index) noexcept {
         return true;
     if (!grow_array(owner, index))
         return false;
-    auto* child = metadata_new<kmem_cache>();
+    auto* child = metadata_new<kmem_cache>(nullptr);
     if (child == nullptr)
         return false;
     init_child(*child, *root, owner);
@@ -221,10 +220,39 @@ void init_root(kmem_cache& cache, const cache_shape& shape, const char* name) no
     copy_name(cache, name);
 }
 
-void note_used(std::uint32_t index) noexcept {
-    if (table_used.load(std::memory_order_relaxed) <= index) // relaxed: lock held
-        // (4) release: pairs with (5).
-        table_used.store(index + 1, std::memory_order_release);
+struct creation {
+    const char* name;
+    cache_shape shape;
+    kmem_cache* result;
+};
+
+/// Puts a fresh cache into the table. Null if an equal one serves (`*alias`), or there is no room.
+kmem_cache* enter_root(creation& job, kmem_cache** alias) noexcept {
+    lock_guard hold(table_lock);
+    *alias = find_alias(job.shape, job.name, &job.shape.index);
+    if (*alias != nullptr) {
+        ++(*alias)->aliases;
+        return nullptr;
+    }
+    auto* cache = job.shape.index != cache_count_max ? metadata_new<kmem_cache>(nullptr) : nullptr;
+    if (cache == nullptr)
+        return nullptr;
+    init_root(*cache, job.shape, job.name);
+    // (7) release: pairs with (6).
+    table[job.shape.index].store(cache, std::memory_order_release);
+    return cache;
+}
+
+/// Runs alone on the executor, as everything that makes child caches does.
+void make_root(void* data) noexcept {
+    auto& job = *static_cast<creation*>(data);
+    kmem_cache* alias = nullptr;
+    kmem_cache* const cache = enter_root(job, &alias);
+    job.result = cache != nullptr ? cache : alias;
+    if (cache != nullptr && !create_child(*root_owner, job.shape.index)) {
+        release_root(*cache);
+        job.result = nullptr;
+    }
 }
 
 bool always(thread_heaps&, void*) noexcept { return true; }
@@ -264,21 +292,26 @@ void park_cache_in_slot(sync::thread_slot& slot, void* data) noexcept {
         park_cache(*h, root);
 }
 
+/// Adds the addresses of live objects of an unowned slab to the report, as far as there is room. Node held.
+void take_samples(slab& s, cache_report& report) noexcept {
+    std::uint64_t is_free[(page_bytes << slab_order_max) / sizeof(void*) / 64] = {};
+    for (void* block = s.free_list; block != nullptr; block = link_of(s.cache->shape, block)) {
+        const std::uint32_t i = object_index(s, s.cache->shape, block);
+        is_free[i / 64] |= std::uint64_t{1} << (i % 64);
+    }
+    for (std::uint32_t i = 0; i < s.carved && report.nr_samples < std::size(report.sample); ++i)
+        if ((is_free[i / 64] >> (i % 64) & 1) == 0)
+            report.sample[report.nr_samples++] = start_of(s) + std::size_t{i} * s.object_bytes;
+}
+
 /// Counts live objects of unowned slabs and takes samples of them.
 void count_live(kmem_cache& cache, cache_report& report) noexcept {
     lock_guard hold(cache.node.lock);
     for (const std::uint32_t head : {cache.node.partial, cache.node.full})
-        for (slab* at = first_in(head); at != nullptr; at = next_in(head, *at)) {
-            slab& s = *at;
-            report.live += s.live();
-            // A shared slab knows which of its objects live; of another, the first block will do as a hint where to look.
-            for (std::uint32_t i = 0; i < s.capacity && report.nr_samples < std::size(report.sample); ++i)
-                if (s.kind == slab_kind::owned ||
-                    owner_ids(s)[i].load(std::memory_order_relaxed) != 0) { // relaxed: hint
-                    report.sample[report.nr_samples++] = start_of(s) + std::size_t{i} * s.object_bytes;
-                    if (s.kind == slab_kind::owned)
-                        break;
-                }
+        for (slab* s = first_in(head); s != nullptr; s = next_in(head, *s)) {
+            collect(*s);
+            report.live += s->live();
+            take_samples(*s, report);
         }
 }
 
@@ -335,11 +368,6 @@ kmem_cache* root_cache_at(std::uint32_t index) noexcept {
     return table[index].load(std::memory_order_acquire);
 }
 
-std::uint32_t root_cache_count() noexcept {
-    // (5) acquire: pairs with (4).
-    return table_used.load(std::memory_order_acquire);
-}
-
 void kmalloc_caches_init() noexcept {
     empty_table_init();
     auto* caches = reinterpret_cast<kmem_cache*>(kmalloc_memory);
@@ -364,42 +392,21 @@ void kmalloc_caches_init() noexcept {
         root.children.push_back(child);
         table[i].store(&root, std::memory_order_relaxed); // relaxed: one thread
         publish(*root_owner, child);
-        note_used(i);
     }
 }
 
 kmem_cache* create_root_cache(const char* name, const cache_shape& wanted, std::size_t alignment) noexcept {
-    cache_shape shape = wanted;
-    complete_shape(shape, alignment);
-    auto* cache = metadata_new<kmem_cache>();
-    kmem_cache* alias = nullptr;
-    {
-        lock_guard hold(table_lock);
-        alias = find_alias(shape, name, &shape.index);
-        if (alias != nullptr) {
-            ++alias->aliases;
-        } else if (cache != nullptr && shape.index != cache_count_max) {
-            init_root(*cache, shape, name);
-            // (7) release: pairs with (6).
-            table[shape.index].store(cache, std::memory_order_release);
-            note_used(shape.index);
-        }
-    }
-    if (alias == nullptr && cache != nullptr && shape.index != cache_count_max) {
-        if (create_child(*root_owner, shape.index))
-            return cache;
-        destroy_root_cache(*cache, nullptr);
-        cache = nullptr;
-    }
-    if (cache != nullptr)
-        metadata_free(cache, sizeof *cache);
-    if (alias == nullptr)
+    creation job{name, wanted, nullptr};
+    complete_shape(job.shape, alignment);
+    sync::run_exclusive(make_root, &job);
+    if (job.result == nullptr)
         errno = ENOMEM;
-    return alias;
+    return job.result;
 }
 
 void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept {
     {
+        sync::busy_scope busy;
         lock_guard hold(table_lock);
         if (--cache.aliases != 0)
             return;
@@ -419,11 +426,11 @@ void create_wanted_children(cache_owner& owner) noexcept {
         std::uint64_t bits = owner.wanted[word].load(std::memory_order_relaxed);
         for (; bits != 0; bits &= bits - 1) {
             const auto index = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
-            if (create_child(owner, index))
-                continue;
-            // No memory: it may warm up again. Relaxed: heuristics.
-            owner.heat[index % heat_count].store(0, std::memory_order_relaxed);
-            owner.wanted[word].fetch_and(~(std::uint64_t{1} << (index % 64)), std::memory_order_relaxed); // relaxed
+            if (!create_child(owner, index))
+                // relaxed: a heuristic. No memory: it may warm up again.
+                owner.heat[index % heat_count].store(0, std::memory_order_relaxed);
+            // relaxed: a heuristic. A later cache with this index may be wanted too.
+            owner.wanted[word].fetch_and(~(std::uint64_t{1} << (index % 64)), std::memory_order_relaxed);
         }
     }
 }
@@ -445,13 +452,6 @@ void free_cache_array(cache_owner& owner) noexcept {
     cache_array* const array = owner.caches.exchange(nullptr, std::memory_order_relaxed); // relaxed: no reader is left
     if (array != nullptr)
         metadata_free(array, array_bytes(array->capacity));
-}
-
-void for_each_root_cache(void (*visit)(kmem_cache& cache, void* data) noexcept, void* data) noexcept {
-    lock_guard hold(table_lock);
-    for (auto& entry : table)
-        if (kmem_cache* cache = entry.load(std::memory_order_relaxed)) // relaxed: lock held
-            visit(*cache, data);
 }
 
 sync::spinlock& caches_lock() noexcept { return table_lock; }

@@ -41,9 +41,6 @@ void kill_cache(kmem_cache& cache) noexcept;
 /// Frees the array of an owner that nobody can read it of any more.
 void free_cache_array(cache_owner& owner) noexcept;
 
-/// Calls `visit` with every root cache while holding the caches lock.
-void for_each_root_cache(void (*visit)(kmem_cache& cache, void* data) noexcept, void* data) noexcept;
-
 /// Fork: held over it by the forking thread.
 sync::spinlock& caches_lock() noexcept;
 

@@ -17,6 +17,8 @@ namespace allot::slab {
 namespace {
 
 std::atomic<slab_remote*> deferred{nullptr};
+/// Blocks that handlers freed while the world was stopped, linked through themselves.
+std::atomic<void*> late{nullptr};
 
 void run_sweep(sync::work&) noexcept { sweep_deferred(); }
 constinit sync::work sweep_work{run_sweep};
@@ -72,8 +74,19 @@ void wait_for_world() noexcept {
     sync::lock_guard hold(slot.lock);
 }
 
-enum class after_push : std::uint8_t { nothing, process };
+/// Leaves a block of `s` for the executor, which does not run while the world is stopped. Context: any.
+void free_late(const slab& s, void* block) noexcept {
+    void* head = late.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
+    do
+        link_of(s.cache->shape, block) = head;
+    // (4) release: pairs with (5). Failure is relaxed: it is retried.
+    while (!late.compare_exchange_weak(head, block, std::memory_order_release, std::memory_order_relaxed));
+    sync::queue_work(sync::stage::release, sweep_work);
+}
 
+enum class after_push : std::uint8_t { nothing, drain_own };
+
+/// Pushes a block of a slab that this thread does not hold. Inside a section, the world not stopped.
 after_push push_in_section(slab& s, void* block, bool is_nested) noexcept {
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared)
@@ -85,10 +98,13 @@ after_push push_in_section(slab& s, void* block, bool is_nested) noexcept {
         queue_for_slot(remote_slot(word), s);
         return after_push::nothing;
     }
-    if (!is_nested)
-        return after_push::process;
-    defer_free(s);
-    return after_push::nothing;
+    if (is_nested) {
+        defer_free(s);
+        return after_push::nothing;
+    }
+    // On the own queue before the section ends: should this thread vanish in a fork, its slot's queue is found.
+    queue_for_slot(this_slot().index, s);
+    return after_push::drain_own;
 }
 
 void free_remote(slab& s, void* block) noexcept {
@@ -98,15 +114,18 @@ void free_remote(slab& s, void* block) noexcept {
         if (!is_nested && world_is_stopped())
             wait_for_world();
         sync::rcu_guard section;
-        // A nested call is inside a section or a lock that stop_world waits for, so the world is not stopped under it.
-        if (is_nested || !world_is_stopped()) {
+        if (!world_is_stopped()) {
             next = push_in_section(s, block, is_nested);
             break;
         }
+        if (is_nested) { // it may be on top of a call that waits for the world
+            free_late(s, block);
+            return;
+        }
     }
-    if (next == after_push::process) {
+    if (next == after_push::drain_own) {
         cold_section here;
-        process_queued(here.slot(), s);
+        drain_queue(here.slot());
     }
 }
 
@@ -193,7 +212,21 @@ void defer_free(slab& s) noexcept {
     sync::queue_work(sync::stage::release, sweep_work);
 }
 
+/// Frees what handlers left while the world was stopped. Executor, so the world is not stopped.
+static void sweep_late() noexcept {
+    // (5) acquire: pairs with (4).
+    void* block = late.exchange(nullptr, std::memory_order_acquire);
+    while (block != nullptr) {
+        slab& s = *slab_of(block);
+        void* const following = link_of(s.cache->shape, block);
+        sync::rcu_guard section;
+        push_in_section(s, block, true);
+        block = following;
+    }
+}
+
 void sweep_deferred() noexcept {
+    sweep_late();
     sync::thread_slot& orphan = sync::slot_at(orphan_index);
     {
         sync::lock_guard hold(orphan.lock);

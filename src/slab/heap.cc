@@ -17,10 +17,6 @@ constinit active_table empty_table[cache_count_max]{};
 
 namespace {
 
-std::size_t map_index(const cache_owner& owner) noexcept {
-    return (reinterpret_cast<std::uintptr_t>(&owner) >> 6) % heap_map_count;
-}
-
 std::size_t table_bytes(std::uint32_t capacity) noexcept {
     return capacity * (sizeof(active_table) + sizeof(std::uint32_t));
 }
@@ -55,7 +51,7 @@ sync::thread_slot& this_slot() noexcept {
     return sync::tls.slot != &sync::no_slot ? *sync::tls.slot : sync::slot_at(orphan_index);
 }
 
-heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept {
+heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::page_counter** over) noexcept {
     thread_heaps& heaps = heaps_of(slot);
     auto& place = heaps.map[map_index(owner)];
     if (&owner == root_owner) {
@@ -72,7 +68,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept {
         trim_heaps(heaps);
         if (!hooks.tryget(owner))
             return nullptr;
-        h = metadata_new<heap>();
+        h = metadata_new<heap>(over);
         if (h == nullptr) {
             hooks.put(owner);
             return nullptr;
@@ -92,21 +88,21 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept {
     return h;
 }
 
-heap* effective_heap(sync::thread_slot& slot) noexcept {
+heap* effective_heap(sync::thread_slot& slot, counter::page_counter** over) noexcept {
     heap* current = static_cast<heap*>(sync::tls.heap);
     if (current == nullptr || current->slot != &slot) // a thread without a slot of its own
         return &heaps_of(slot).root;
     counter::account& payer = counter::nearest_online(*current->owner);
     if (&payer == current->owner) [[likely]]
         return current;
-    return find_or_make_heap(slot, static_cast<cache_owner&>(payer));
+    return find_or_make_heap(slot, static_cast<cache_owner&>(payer), over);
 }
 
-bool ensure_tables(heap& h, std::uint32_t index) noexcept {
+bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) noexcept {
     if (h.partial != nullptr && index < h.capacity)
         return true;
     const std::uint32_t capacity = index < small_capacity ? small_capacity : cache_count_max;
-    void* const memory = metadata_alloc(table_bytes(capacity));
+    void* const memory = metadata_alloc(table_bytes(capacity), over);
     if (memory == nullptr)
         return false;
     auto* active = static_cast<active_table*>(memory);

@@ -35,13 +35,13 @@ struct heap {
     std::uint32_t depth = 0; // I3
     std::uint32_t nr_slabs = 0;
     bool dropped = false; ///< its group is closed: goes when depth is 0
-    base::list_node lru;  ///< in thread_heaps::all, least recently entered first
+    base::list_node lru;  ///< in thread_heaps::all, by the time of their last slow entry
 };
 
 inline constexpr std::uint32_t small_capacity = 64;
-inline constexpr std::size_t heap_map_count = 64;
+inline constexpr std::size_t heap_map_count = 1024;
 /// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
-inline constexpr std::uint32_t heaps_per_thread_max = 256;
+inline constexpr std::uint32_t heaps_per_thread_max = 1024;
 
 /// Why the last request of a thread failed; what allot_failure says.
 struct failure_record {
@@ -72,6 +72,11 @@ struct thread_heaps {
 inline constexpr std::size_t heaps_offset = 192;
 static_assert(sizeof(sync::thread_slot) <= heaps_offset);
 static_assert(sizeof(thread_heaps) + heaps_offset <= sync::slot_bytes);
+
+/// Place of a group in thread_heaps::map. Groups are 512 bytes apart at least.
+ALLOT_INLINE std::size_t map_index(const cache_owner& owner) noexcept {
+    return (reinterpret_cast<std::uintptr_t>(&owner) >> 9) % heap_map_count;
+}
 
 inline thread_heaps& heaps_of(sync::thread_slot& slot) noexcept {
     return *reinterpret_cast<thread_heaps*>(reinterpret_cast<char*>(&slot) + heaps_offset);
@@ -110,12 +115,13 @@ ALLOT_INLINE bool nested() noexcept {
     return sync::tls.busy != 0 || (sync::tls.slot != &sync::no_slot && sync::tls.slot->reader.inside());
 }
 
-/// Heap of the slot for `owner`, made if missing; null when out of memory. Slot held.
-[[nodiscard]] heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner) noexcept;
+/// Heap of the slot for `owner`, made if missing. Errors: null; `*over` (may be null) as of metadata_alloc. Slot held.
+[[nodiscard]] heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner,
+                                      counter::page_counter** over) noexcept;
 /// Heap that the thread's allocations are served from: that of the current scope, or of the nearest open ancestor. Slot held.
-[[nodiscard]] heap* effective_heap(sync::thread_slot& slot) noexcept;
+[[nodiscard]] heap* effective_heap(sync::thread_slot& slot, counter::page_counter** over) noexcept;
 /// Gives the heap room for slabs of cache `index`. Errors: false. Slot held.
-[[nodiscard]] bool ensure_tables(heap& h, std::uint32_t index) noexcept;
+[[nodiscard]] bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) noexcept;
 /// Parks all slabs of the heap. Slot held and closed.
 void park_all(heap& h) noexcept;
 /// Parks, drops the group's reference and, if no scope is inside, frees the heap. Slot held and closed.

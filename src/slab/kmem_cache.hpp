@@ -62,6 +62,7 @@ struct kmem_cache {
     std::atomic<cache_owner*> payer{nullptr}; // who pays for its slabs now; read inside an RCU section
     std::atomic<std::uint64_t> refs{1};       // I1
     std::atomic<std::uint32_t> nr_slabs{0};
+    std::atomic<std::uint64_t> nr_pages{0}; // in those slabs
     kmem_cache_node node;
     base::list_node payer_link; // in the list of the group that pays; guarded by the tree lock
     base::list_node
@@ -144,7 +145,6 @@ inline std::atomic<std::uint32_t>* owner_ids(const slab& s) noexcept {
 
 /// The root cache with `index`, or null. Context: any.
 kmem_cache* root_cache_at(std::uint32_t index) noexcept;
-std::uint32_t root_cache_count() noexcept;
 
 /// Sets up the kmalloc caches and the root group's children of them. Context: init.
 void kmalloc_caches_init() noexcept;

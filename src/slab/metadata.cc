@@ -45,9 +45,8 @@ void unlink_partial(slab& s, std::size_t index) noexcept ALLOT_REQUIRES(metadata
         slab_at(s.next).prev = s.prev;
 }
 
-bool add_page(std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
-    counter::page_counter* over = nullptr;
-    if (!counter::try_charge_pages(*counter::root_account, page_bytes, counter::charge_kind::metadata, &over))
+bool add_page(std::size_t index, counter::page_counter** over) noexcept ALLOT_REQUIRES(metadata_lock) {
+    if (!counter::try_charge_pages(*counter::root_account, page_bytes, counter::charge_kind::metadata, over))
         return false;
     const page_run run = alloc_pages(0);
     if (run.first == nullptr) {
@@ -74,12 +73,13 @@ bool add_page(std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
 
 } // namespace
 
-void* metadata_alloc(std::size_t bytes) noexcept {
+void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept {
     const std::size_t index = size_index(bytes);
+    counter::page_counter* unasked = nullptr;
     void* object = nullptr;
     {
         sync::lock_guard hold(metadata_lock);
-        if (partial[index] == 0 && !add_page(index))
+        if (partial[index] == 0 && !add_page(index, over != nullptr ? over : &unasked))
             return nullptr;
         slab& s = slab_at(partial[index]);
         object = s.free_list;

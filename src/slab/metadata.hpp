@@ -4,12 +4,13 @@
 //
 // Idea.        Power-of-two sizes of 64 B to 4 KiB in single pages that come straight from page_alloc and go back when they
 //              are empty. Never from an accounted cache, so there is no cycle "to free a slab, free its metadata, which
-//              frees a slab" (race 34). The pages are charged to the root as kind `metadata`.
+//              frees a slab". The pages are charged to the root as kind `metadata`.
 // Concurrency. any thread, Context atomic, on a busy thread.
 // Lock order.  metadata > page_alloc.
 // Checked by.  test/slab/metadata_test.cc
 #pragma once
 
+#include "counter/page_counter.hpp"
 #include "sync/spinlock.hpp"
 
 #include <new>
@@ -18,8 +19,9 @@ namespace allot::slab {
 
 inline constexpr std::size_t metadata_max_bytes = 4096;
 
-/// Zeroed memory for an object of the library, aligned to 64 bytes. Null when out of memory or over the root's limit.
-[[nodiscard]] void* metadata_alloc(std::size_t bytes) noexcept;
+/// Zeroed memory for an object of the library, aligned to 64 bytes. Errors: null; `*over`, if given, is the root's counter if its
+/// max refused.
+[[nodiscard]] void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept;
 /// `bytes` as at the allocation.
 void metadata_free(void* object, std::size_t bytes) noexcept;
 /// What an object of `bytes` is charged as, bytes.
@@ -28,8 +30,8 @@ std::size_t metadata_bytes(std::size_t bytes) noexcept;
 /// The lock over all of it, for verify, which wants nothing under way.
 sync::spinlock& metadata_guard() noexcept;
 
-template <class T> [[nodiscard]] T* metadata_new() noexcept {
-    void* const place = metadata_alloc(sizeof(T));
+template <class T> [[nodiscard]] T* metadata_new(counter::page_counter** over) noexcept {
+    void* const place = metadata_alloc(sizeof(T), over);
     return place == nullptr ? nullptr : new (place) T;
 }
 

@@ -46,7 +46,7 @@ bool obj_cgroup_init() noexcept {
 }
 
 obj_cgroup* obj_cgroup_create(cache_owner& payer) noexcept {
-    auto* owner = metadata_new<obj_cgroup>();
+    auto* owner = metadata_new<obj_cgroup>(nullptr);
     if (owner == nullptr)
         return nullptr;
     owner->payer.store(&payer, std::memory_order_relaxed); // relaxed: published with the id

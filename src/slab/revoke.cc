@@ -191,6 +191,7 @@ void park_dead_threads() noexcept {
         park_all(heaps.root);
         park_all(heaps.shared);
         drain_stash(heaps.stash);
+        heaps.failure.valid = false;
     }
 }
 
@@ -203,6 +204,7 @@ std::uint64_t purge() noexcept {
             drain_stash(heaps_of(sync::slot_at(i)).stash);
         }
     }
+    cold_section here; // fork waits for the slot's lock, so that it finds the free lists whole
     return purge_pages(0);
 }
 

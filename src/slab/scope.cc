@@ -14,10 +14,6 @@ namespace allot::slab {
 
 namespace {
 
-std::size_t map_index(const cache_owner& owner) noexcept {
-    return (reinterpret_cast<std::uintptr_t>(&owner) >> 6) % heap_map_count;
-}
-
 void install(heap& h) noexcept {
     sync::tls.heap = &h;
     sync::tls.capacity = h.capacity;
@@ -27,7 +23,7 @@ void install(heap& h) noexcept {
 /// A heap for the group or, when there is no memory for one, for the nearest ancestor that has one.
 heap* heap_or_ancestors(cold_section& here, cache_owner& owner) noexcept {
     for (counter::account* at = &counter::nearest_online(owner); at != nullptr; at = at->parent)
-        if (heap* h = find_or_make_heap(here.slot(), static_cast<cache_owner&>(*at)))
+        if (heap* h = find_or_make_heap(here.slot(), static_cast<cache_owner&>(*at), nullptr))
             return h;
     return &here.heaps().root;
 }
@@ -47,9 +43,9 @@ ALLOT_COLD heap* enter_slow(cache_owner& owner) noexcept {
 ALLOT_COLD void leave_slow(heap* previous) noexcept {
     cold_section here;
     auto* const left = static_cast<heap*>(sync::tls.heap);
-    sync::tls.heap = previous;
     if (left == nullptr || left->depth == 0)
-        return; // the thread's exit hook was here
+        return; // the thread's exit hook was here: the heaps of its scopes are gone
+    sync::tls.heap = previous;
     if (--left->depth == 0 && left->dropped)
         free_dropped_heap(*left);
 }

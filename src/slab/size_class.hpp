@@ -2,8 +2,8 @@
 //
 // size_class: the sizes that kmalloc serves from slabs.
 //
-// Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 32 KiB, so at most a fifth of a block is
-//              rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Small sizes look the class up in
+// Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 32 KiB, so above 64 bytes at most a
+//              fifth of a block is rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Small sizes look the class up in
 //              a table of bytes, larger ones compute it from the highest bits.
 // Concurrency. constants.
 // Checked by.  test/slab/size_class_test.cc

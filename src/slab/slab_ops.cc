@@ -105,7 +105,8 @@ slab* new_slab_of_order(heap& h, kmem_cache& cache, unsigned order, shortage* wh
     debug_new_slab(s);
     // relaxed: the caller holds the cache alive (its entry in the array, or the root cache).
     cache.refs.fetch_add(1, std::memory_order_relaxed);
-    cache.nr_slabs.fetch_add(1, std::memory_order_relaxed); // relaxed: a hint and a statistic
+    cache.nr_slabs.fetch_add(1, std::memory_order_relaxed);                         // relaxed: a hint and a statistic
+    cache.nr_pages.fetch_add(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: a statistic
     s.home = &h;
     // relaxed: as in init_slab.
     remote_of(s).word.store(remote_frozen | std::uint64_t{h.slot->index} << remote_slot_shift,
@@ -133,6 +134,7 @@ void release_slab(sync::thread_slot& slot, slab& s) noexcept {
         give_back_slab(slot, s);
         return;
     }
+    sync::rcu_guard section; // until the work is queued: a run of it that takes the slab now could let the cache go
     push_queue(cache.grace_new, s);
     sync::call_rcu(cache.grace_work);
 }
@@ -148,7 +150,8 @@ void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
     s.cache = nullptr;
     uncharge_slab(cache, order, kind);
     free_pages(heaps_of(slot).stash, s, order);
-    cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed); // relaxed: a hint and a statistic
+    cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed);                         // relaxed: a hint and a statistic
+    cache.nr_pages.fetch_sub(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: a statistic
     // (3) acq_rel: pairs with cache_lifecycle.cc(3), cache_lifecycle.cc(9): the last put comes after all that other slabs' releases did with the cache.
     if (cache.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
         sync::queue_work(sync::stage::release, cache.release_work);

@@ -72,7 +72,8 @@ std::size_t run_locked() noexcept ALLOT_REQUIRES(run_lock) {
 }
 
 std::uint64_t sleep_ns() noexcept {
-    const std::uint64_t at = timer_at_ns.load(std::memory_order_relaxed); // relaxed: a new timer wakes the worker
+    // (5) seq_cst: pairs with (4).
+    const std::uint64_t at = timer_at_ns.load(std::memory_order_seq_cst);
     if (at == 0)
         return 0;
     const std::uint64_t now = platform::now_ns();
@@ -92,6 +93,9 @@ void* worker_main(void*) noexcept {
     }
     return nullptr;
 }
+
+/// False on the executor itself, over fork, and inside a user's section, which a grace period would wait for.
+bool may_run_items() noexcept { return (tls.flags & (in_executor | owns_the_world)) == 0 && !user_reading(); }
 
 void wake_worker() noexcept {
     // (2) seq_cst: pairs with (1). Both the test and the exchange: an older store must not satisfy the test.
@@ -119,7 +123,7 @@ bool work_due() noexcept { return work_pending() || timer_is_due(); }
 bool worker_running() noexcept { return running.load(std::memory_order_relaxed); } // relaxed: hint
 
 std::size_t run_pending() noexcept {
-    if ((tls.flags & in_executor) != 0)
+    if (!may_run_items())
         return 0;
     busy_scope busy;
     lock_guard hold(run_lock);
@@ -127,7 +131,7 @@ std::size_t run_pending() noexcept {
 }
 
 std::size_t try_run_pending() noexcept {
-    if ((tls.flags & in_executor) != 0 || user_reading()) // a grace period would wait for this very thread
+    if (!may_run_items())
         return 0;
     busy_scope busy;
     if (!run_lock.try_lock())
@@ -138,7 +142,7 @@ std::size_t try_run_pending() noexcept {
 }
 
 void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept {
-    ALLOT_ASSERT((tls.flags & in_executor) == 0);
+    ALLOT_BUG_ON((tls.flags & in_executor) != 0 || user_reading()); // it would wait for itself
     busy_scope busy;
     lock_guard hold(run_lock);
     tls.flags |= in_executor;
@@ -172,8 +176,9 @@ void ensure_worker() noexcept {
 void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept {
     if (timer_at_ns.load(std::memory_order_relaxed) != 0) // relaxed: a lost race sets it twice, to nearly the same
         return;
-    timer_function.store(function, std::memory_order_relaxed);                   // relaxed: one function in practice
-    timer_at_ns.store(platform::now_ns() + delay_ns, std::memory_order_relaxed); // relaxed: the wake orders it
+    timer_function.store(function, std::memory_order_relaxed); // relaxed: one function in practice
+    // (4) seq_cst: pairs with (5): either the worker sees the timer before it sleeps, or (2) finds it asleep.
+    timer_at_ns.store(platform::now_ns() + delay_ns, std::memory_order_seq_cst);
     wake_worker();
 }
 

@@ -99,19 +99,14 @@ template <class P> class basic_shared_readers {
         // (7) seq_cst: pairs with (8): the section's accesses come before its end.
         left_[side].fetch_add(1, std::memory_order_seq_cst);
     }
-    /// Waits for all sections that began before. Two flips: a reader may have read `side_` long before it counts itself in.
+    /// Waits for all sections that began before. Both sides are drained, whoever flips meanwhile: a reader may have read `side_`
+    /// long before it counts itself in. The flips only see to it that the side that is waited for gets no new readers.
     void wait() noexcept {
-        for (int flip = 0; flip < 2; ++flip) {
-            // relaxed: only synchronisers write it, and any interleaving of flips waits for both sides.
-            const unsigned draining = side_.fetch_add(1, std::memory_order_relaxed) & 1;
-            for (unsigned round = 0;; ++round) {
-                // (8) seq_cst: pairs with (6), (7). Ends are read before beginnings: equal then means none in between.
-                const std::uint64_t ends = left_[draining].load(std::memory_order_seq_cst);
-                if (entered_[draining].load(std::memory_order_seq_cst) == ends) // second load of (8)
-                    break;
-                P::pause(round);
-            }
-        }
+        // relaxed, both: which side new readers take does not matter for what is waited for.
+        const unsigned first = side_.fetch_add(1, std::memory_order_relaxed) & 1;
+        drain(first);
+        side_.fetch_add(1, std::memory_order_relaxed); // relaxed: as above
+        drain(first ^ 1);
     }
     /// In a forked child: nobody reads. Context: fork_child.
     void reset_after_fork() noexcept {
@@ -120,6 +115,16 @@ template <class P> class basic_shared_readers {
     }
 
   private:
+    void drain(unsigned side) noexcept {
+        for (unsigned round = 0;; ++round) {
+            // (8) seq_cst: pairs with (6), (7). Ends are read before beginnings: equal then means none in between.
+            const std::uint64_t ends = left_[side].load(std::memory_order_seq_cst);
+            if (entered_[side].load(std::memory_order_seq_cst) == ends) // second load of (8)
+                return;
+            P::pause(round);
+        }
+    }
+
     typename P::template atomic<unsigned> side_{0};
     typename P::template atomic<std::uint64_t> entered_[2]{};
     typename P::template atomic<std::uint64_t> left_[2]{};

@@ -2,13 +2,12 @@
 //
 // real: the platform P that production code is instantiated with.
 //
-// Idea.        The protocols of this library (RCU, work_queue, percpu_ref, page_counter, ...) are templates over a platform P.
+// Idea.        The protocols of this library (RCU, work_queue, page_counter) are templates over a platform P.
 //              This P is the machine: std::atomic and system calls, nothing in between. The schedule explorer has another.
 // Concurrency. stateless.
 // The concept P:
 //   P::atomic<T>          interface of std::atomic with explicit orders
 //   P::var<T>             plain shared data, guarded by a protocol: get(), set()
-//   P::lock               a mutual exclusion lock: lock(), unlock()
 //   P::reader_barrier()   orders a reader's own store before its later loads, given that the other side calls all_barrier()
 //   P::all_barrier()      a full barrier on every thread that may be a reader
 //   P::pause(n)           the n-th round of waiting for another thread; blocks sooner or later

@@ -6,7 +6,7 @@
 //              for long is waste; after a few rounds a waiter sleeps on the word itself.
 // Invariants.  I1  Who sleeps has set `contended` first, so the unlock that makes the word free also wakes.
 // Concurrency. lock/unlock: any thread that is not inside a signal handler on top of the holder; the memory paths see to that
-//              with their busy count (slab/thread.hpp), other callers with the irqsave flavour.
+//              with their busy count (thread_slot.hpp), other callers with the irqsave flavour.
 // Lock order.  sync/lock_rank.hpp, checked in debug builds.
 // Checked by.  test/sync/spinlock_test.cc
 // Source.      Drepper, Futexes Are Tricky, mutex 2.

@@ -17,10 +17,12 @@ namespace allot::sync {
 constexpr std::uint32_t not_reading = ~std::uint32_t{0};
 
 // Its counter is odd for ever, so that the fast paths of a thread without a slot fall through to the slow ones.
-constinit thread_slot no_slot{.reader = {1}};
+constinit thread_slot no_slot{.reader = {1}, .user_reader = {}};
 __thread thread_state tls
     __attribute__((tls_model("initial-exec"))) = {nullptr, &no_slot, closed_id, 0, 0, 0, nullptr, 0, not_reading};
 constinit shared_readers rcu_guard::shared_{};
+/// Sections of users without a slot; apart, since whoever stops the world waits for ours and not for theirs.
+static constinit shared_readers user_readers{};
 
 namespace {
 
@@ -85,6 +87,8 @@ bool slot_attach() noexcept {
     thread_slot* slot = nullptr;
     {
         busy_scope busy;
+        if (tls.slot != &no_slot)
+            return true; // a handler was here first
         lock_guard hold(registry);
         std::uint32_t index = 0;
         if (free_count != 0)
@@ -146,6 +150,7 @@ void slots_after_fork() noexcept ALLOT_NO_TSA {
         free_numbers[free_count++] = i;
     }
     rcu_guard::shared_side().reset_after_fork();
+    user_readers.reset_after_fork();
 }
 
 void user_read_lock() noexcept {
@@ -156,7 +161,7 @@ void user_read_lock() noexcept {
     if (tls.slot != &no_slot)
         tls.slot->user_reader.enter();
     else
-        tls.read_side = rcu_guard::shared_side().enter();
+        tls.read_side = user_readers.enter();
 }
 
 void user_read_unlock() noexcept {
@@ -171,7 +176,7 @@ void user_read_unlock() noexcept {
     }
     const std::uint32_t side = tls.read_side;
     tls.read_side = not_reading;
-    rcu_guard::shared_side().leave(side);
+    user_readers.leave(side);
 }
 
 bool user_reading() noexcept {
@@ -188,6 +193,7 @@ void synchronize_rcu() noexcept {
         wait_for_reader(slot_at(i).user_reader);
     }
     rcu_guard::shared_side().wait();
+    user_readers.wait();
     real::all_barrier();
 }
 

@@ -50,7 +50,7 @@ struct alignas(cache_line_bytes) thread_slot {
     // The slab layer's part follows in the same slot.
 };
 
-inline constexpr std::size_t slot_bytes = 8192;
+inline constexpr std::size_t slot_bytes = 16384;
 inline constexpr std::uint32_t slot_count_max = 16384; ///< fewer under a small RLIMIT_AS
 
 /// Stands for "no slot". Its reader is always inside, so that no fast path is taken.
@@ -96,16 +96,22 @@ class busy_scope {
 class rcu_guard {
   public:
     rcu_guard() noexcept {
-        if (tls.slot != &no_slot) [[likely]]
+        if (tls.slot != &no_slot) [[likely]] {
             entered_ = tls.slot->reader.enter() ? own : nested;
-        else
-            side_ = shared_.enter();
+            return;
+        }
+        ++tls.busy; // a handler on top takes no lock: whoever stops the world waits for this section
+        compiler_barrier();
+        side_ = shared_.enter();
     }
     ~rcu_guard() {
-        if (entered_ == own) [[likely]]
+        if (entered_ == own) [[likely]] {
             tls.slot->reader.leave();
-        else if (entered_ == shared)
+        } else if (entered_ == shared) {
             shared_.leave(side_);
+            compiler_barrier();
+            --tls.busy;
+        }
     }
     rcu_guard(const rcu_guard&) = delete;
     rcu_guard& operator=(const rcu_guard&) = delete;
