@@ -41,8 +41,9 @@ template <class P> struct basic_page_counter {
     basic_page_counter* parent = nullptr; // constant while the counter has children or charges
 };
 
-/// Charges `bytes` to one level, or not.
-template <class P> [[nodiscard]] bool try_charge_level(basic_page_counter<P>& counter, byte_count bytes) noexcept {
+/// Charges `bytes` to one level, or not. `*now` is the usage that it made.
+template <class P>
+[[nodiscard]] bool try_charge_level(basic_page_counter<P>& counter, byte_count bytes, byte_count* now) noexcept {
     byte_count usage = counter.usage.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     for (;;) {
         const byte_count max = counter.max.load(std::memory_order_relaxed); // relaxed: read again at (2)
@@ -53,19 +54,23 @@ template <class P> [[nodiscard]] bool try_charge_level(basic_page_counter<P>& co
                                                 std::memory_order_relaxed))
             break;
     }
-    const byte_count now = usage + bytes;
+    *now = usage + bytes;
     // (2) seq_cst: pairs with (3): a max stored before (1) in the total order is seen here.
-    if (now > counter.max.load(std::memory_order_seq_cst)) [[unlikely]] {
+    if (*now > counter.max.load(std::memory_order_seq_cst)) [[unlikely]] {
         counter.usage.fetch_sub(bytes, std::memory_order_relaxed); // relaxed: nobody relies on a rolled back charge
         return false;
     }
+    return true;
+}
+
+/// Notes the peak and the event of a charge that all levels have taken, `now` being the usage that it made.
+template <class P> void note_charge(basic_page_counter<P>& counter, byte_count now) noexcept {
     // Relaxed: statistics; a peak is never lost, since whoever has the larger value retries.
     byte_count peak = counter.watermark.load(std::memory_order_relaxed);
     while (peak < now && !counter.watermark.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
-    }                                                                    // relaxed
+    }                                                                    // relaxed: as above
     if (now > counter.high.load(std::memory_order_relaxed)) [[unlikely]] // relaxed: an event, not a limit
         counter.high_events.fetch_add(1, std::memory_order_relaxed);     // relaxed: statistics
-    return true;
 }
 
 /// Takes `bytes` from one level.
@@ -92,14 +97,20 @@ void uncharge(basic_page_counter<P>& counter, byte_count bytes, const basic_page
 template <class P>
 [[nodiscard]] bool try_charge(basic_page_counter<P>& counter, byte_count bytes, basic_page_counter<P>** over,
                               const basic_page_counter<P>* end = nullptr) noexcept {
-    for (auto* level = &counter; level != end; level = level->parent) {
-        if (try_charge_level(*level, bytes)) [[likely]]
-            continue;
-        level->max_events.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
-        *over = level;
-        uncharge(counter, bytes, level);
+    if (&counter == end)
+        return true;
+    byte_count now = 0;
+    if (!try_charge_level(counter, bytes, &now)) [[unlikely]] {
+        counter.max_events.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+        *over = &counter;
         return false;
     }
+    // The levels above, at most ALLOT_DEPTH_MAX deep; if one refuses, this one gives back.
+    if (counter.parent != end && !try_charge(*counter.parent, bytes, over, end)) [[unlikely]] {
+        uncharge_level(counter, bytes);
+        return false;
+    }
+    note_charge(counter, now);
     return true;
 }
 

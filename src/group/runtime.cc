@@ -55,6 +55,7 @@ bool bring_up() noexcept {
 }
 
 void before_fork() noexcept ALLOT_NO_TSA {
+    ALLOT_ASSERT(!sync::user_reading()); // a grace period under way would wait for this thread, and this thread for it
     ++sync::tls.busy;
     reclaim_guard().lock();
     sync::executor_before_fork();

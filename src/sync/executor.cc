@@ -7,6 +7,7 @@
 // Lock order.  executor.
 #include "sync/executor.hpp"
 
+#include "sync/sleeper.hpp"
 #include "sync/thread_slot.hpp"
 
 #include <pthread.h>
@@ -19,23 +20,16 @@ constexpr auto stage_count = static_cast<std::size_t>(stage::count);
 constinit work_queue queues[stage_count] = {};
 constinit spinlock run_lock{lock_rank::executor};
 
-std::atomic<std::uint32_t> sleeping{0};
+constinit sleeper worker_sleep;
 // Relaxed accesses throughout: hints, each checked again by an exchange.
 std::atomic<bool> allowed{true};
 std::atomic<bool> running{false};
 std::atomic<std::uint64_t> timer_at_ns{0};
 std::atomic<void (*)() noexcept> timer_function{nullptr};
 
-void run_after_grace_period(work* batch) noexcept {
+std::size_t run_after_grace_period(work* batch) noexcept {
     synchronize_rcu();
-    while (batch != nullptr) {
-        work* const following = batch->next;
-        const auto function = batch->run;
-        // (3) acq_rel: pairs with work_queue.hpp(1). After it the item may be queued again, or freed.
-        batch->pending.exchange(0, std::memory_order_acq_rel);
-        function(*batch);
-        batch = following;
-    }
+    return work_queue::run_all(batch);
 }
 
 std::size_t run_one_round() noexcept {
@@ -44,8 +38,7 @@ std::size_t run_one_round() noexcept {
         if (i != static_cast<std::size_t>(stage::rcu)) {
             count += queues[i].run_batch();
         } else if (work* batch = queues[i].take_all()) {
-            run_after_grace_period(batch);
-            ++count;
+            count += run_after_grace_period(batch);
         }
     }
     return count;
@@ -84,12 +77,7 @@ void* worker_main(void*) noexcept {
     pthread_setname_np(pthread_self(), "allot-worker");
     for (;;) {
         run_pending();
-        // (1) seq_cst: pairs with (2): either this thread sees the push, or the producer sees it asleep.
-        sleeping.store(1, std::memory_order_seq_cst);
-        if (work_pending() || timer_is_due())
-            sleeping.store(0, std::memory_order_relaxed); // relaxed: only saves the producer a wake
-        else
-            platform::futex_wait(sleeping, 1, sleep_ns());
+        worker_sleep.sleep_unless(work_due, sleep_ns);
     }
     return nullptr;
 }
@@ -97,18 +85,11 @@ void* worker_main(void*) noexcept {
 /// False on the executor itself, over fork, and inside a user's section, which a grace period would wait for.
 bool may_run_items() noexcept { return (tls.flags & (in_executor | owns_the_world)) == 0 && !user_reading(); }
 
-void wake_worker() noexcept {
-    // (2) seq_cst: pairs with (1). Both the test and the exchange: an older store must not satisfy the test.
-    if (sleeping.load(std::memory_order_seq_cst) != 0 &&
-        sleeping.exchange(0, std::memory_order_seq_cst) != 0) // also (2)
-        platform::futex_wake(sleeping, 1);
-}
-
 } // namespace
 
 bool queue_work(stage where, work& item) noexcept {
     const bool queued = queues[static_cast<std::size_t>(where)].push(item);
-    wake_worker();
+    worker_sleep.wake();
     return queued;
 }
 
@@ -177,9 +158,9 @@ void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept {
     if (timer_at_ns.load(std::memory_order_relaxed) != 0) // relaxed: a lost race sets it twice, to nearly the same
         return;
     timer_function.store(function, std::memory_order_relaxed); // relaxed: one function in practice
-    // (4) seq_cst: pairs with (5): either the worker sees the timer before it sleeps, or (2) finds it asleep.
+    // (4) seq_cst: pairs with (5): either the worker sees the timer before it sleeps, or the wake finds it asleep.
     timer_at_ns.store(platform::now_ns() + delay_ns, std::memory_order_seq_cst);
-    wake_worker();
+    worker_sleep.wake();
 }
 
 void executor_before_fork() noexcept ALLOT_NO_TSA {
@@ -196,7 +177,7 @@ void executor_after_fork_child() noexcept ALLOT_NO_TSA {
     executor_after_fork_parent();
     // The worker did not come along; the next need starts one. Relaxed: one thread.
     running.store(false, std::memory_order_relaxed);
-    sleeping.store(0, std::memory_order_relaxed);
+    worker_sleep.reset_after_fork();
 }
 
 } // namespace allot::sync

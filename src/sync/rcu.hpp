@@ -130,6 +130,13 @@ template <class P> class basic_shared_readers {
     typename P::template atomic<std::uint64_t> left_[2]{};
 };
 
+/// A grace period: `wait_for_each()` waits for each reader there is, by wait_for_reader() or shared_readers::wait().
+template <class P, class WaitForEach> void synchronize(WaitForEach wait_for_each) noexcept {
+    P::all_barrier();
+    wait_for_each();
+    P::all_barrier();
+}
+
 using rcu_reader = basic_rcu_reader<real>;
 using shared_readers = basic_shared_readers<real>;
 

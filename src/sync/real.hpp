@@ -11,6 +11,7 @@
 //   P::reader_barrier()   orders a reader's own store before its later loads, given that the other side calls all_barrier()
 //   P::all_barrier()      a full barrier on every thread that may be a reader
 //   P::pause(n)           the n-th round of waiting for another thread; blocks sooner or later
+//   P::wait(word, v, ns)  sleeps if the word has the value v, until P::wake(word) or ns have passed (0: for ever)
 #pragma once
 
 #include "platform/os.hpp"
@@ -25,7 +26,7 @@ struct real {
     template <class T> class var {
       public:
         var() = default;
-        explicit var(T value) noexcept : value_(value) {}
+        explicit constexpr var(T value) noexcept : value_(value) {}
         T get() const noexcept { return value_; }
         void set(T value) noexcept { value_ = value; }
 
@@ -61,6 +62,11 @@ struct real {
         else
             platform::yield();
     }
+
+    static void wait(atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept {
+        platform::futex_wait(word, expected, timeout_ns);
+    }
+    static void wake(atomic<std::uint32_t>& word) noexcept { platform::futex_wake(word, 1); }
 };
 
 } // namespace allot::sync

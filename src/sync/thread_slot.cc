@@ -186,15 +186,15 @@ bool user_reading() noexcept {
 void synchronize_rcu() noexcept {
     ALLOT_ASSERT(tls.slot == &no_slot || !tls.slot->reader.inside());
     ALLOT_ASSERT(!user_reading());
-    real::all_barrier();
-    const std::uint32_t end = slots_used();
-    for (std::uint32_t i = 1; i < end; ++i) {
-        wait_for_reader(slot_at(i).reader);
-        wait_for_reader(slot_at(i).user_reader);
-    }
-    rcu_guard::shared_side().wait();
-    user_readers.wait();
-    real::all_barrier();
+    synchronize<real>([]() noexcept {
+        const std::uint32_t end = slots_used();
+        for (std::uint32_t i = 1; i < end; ++i) {
+            wait_for_reader(slot_at(i).reader);
+            wait_for_reader(slot_at(i).user_reader);
+        }
+        rcu_guard::shared_side().wait();
+        user_readers.wait();
+    });
 }
 
 } // namespace allot::sync

@@ -22,7 +22,7 @@ template <class P> struct basic_work {
 
     explicit constexpr basic_work(function f = nullptr) noexcept : run(f) {}
 
-    basic_work* next = nullptr;
+    typename P::template var<basic_work*> next; // written by who set `pending`, and by the consumer
     function run;
     typename P::template atomic<std::uint32_t> pending{0};
 };
@@ -33,12 +33,12 @@ template <class P> class basic_work_queue {
 
     /// Queues `item`. False if it was pending already. Context: any.
     bool push(work& item) noexcept {
-        // (1) acq_rel: pairs with (4), executor.cc(3): what was written before a merged push is visible to the run that follows.
+        // (1) acq_rel: pairs with (4): what was written before a merged push is visible to the run that follows.
         if (item.pending.exchange(1, std::memory_order_acq_rel) != 0)
             return false;
         work* head = head_.load(std::memory_order_relaxed); // relaxed: a guess; the exchange checks it
         do
-            item.next = head;
+            item.next.set(head);
         // (2) seq_cst: pairs with (3), (5): the consumer sees the item whole; seq_cst because a sleeping flag is read next.
         while (!head_.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
         return true;
@@ -50,8 +50,8 @@ template <class P> class basic_work_queue {
         work* newest_first = head_.exchange(nullptr, std::memory_order_seq_cst);
         work* oldest_first = nullptr;
         while (newest_first != nullptr) {
-            work* const following = newest_first->next;
-            newest_first->next = oldest_first;
+            work* const following = newest_first->next.get();
+            newest_first->next.set(oldest_first);
             oldest_first = newest_first;
             newest_first = following;
         }
@@ -63,11 +63,11 @@ template <class P> class basic_work_queue {
         return head_.load(std::memory_order_seq_cst) == nullptr;
     }
 
-    /// Runs one batch. Returns the count of items run. Consumer only.
-    std::size_t run_batch() noexcept {
+    /// Runs what take_all() returned. Returns the count of items run. Consumer only.
+    static std::size_t run_all(work* item) noexcept {
         std::size_t count = 0;
-        for (work* item = take_all(); item != nullptr; ++count) {
-            work* const following = item->next;
+        for (; item != nullptr; ++count) {
+            work* const following = item->next.get();
             const auto function = item->run;
             // (4) acq_rel: pairs with (1). After it the item may be queued again, and the function may free it.
             [[maybe_unused]] const auto was = item->pending.exchange(0, std::memory_order_acq_rel);
@@ -77,6 +77,7 @@ template <class P> class basic_work_queue {
         }
         return count;
     }
+    std::size_t run_batch() noexcept { return run_all(take_all()); }
 
   private:
     typename P::template atomic<work*> head_{nullptr};

@@ -41,9 +41,10 @@ int main(int argc, char** argv) {
             std::fprintf(stderr, "allot_tests: no test in test/%s\n", argv[2]);
             return 2;
         }
-        // A filter of exclusions alone, "-CASE:CASE", still holds.
+        // A filter of exclusions alone, "-CASE:CASE", still holds; the one case that a death test's child runs does too.
         const std::string given = testing::GTEST_FLAG(filter);
-        testing::GTEST_FLAG(filter) = filter + (given.starts_with('-') ? given : "");
+        if (given.find('*') != std::string::npos || given.starts_with('-'))
+            testing::GTEST_FLAG(filter) = filter + (given.starts_with('-') ? given : "");
     } else if (argc != 1) {
         std::fprintf(stderr, "allot_tests: unknown option '%s'; use --layer NAME or GoogleTest's own\n", argv[1]);
         return 2;
