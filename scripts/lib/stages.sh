@@ -14,6 +14,8 @@ packaging   an outside project uses the installed tree
 tools       the command line tools
 lua_host    the Lua example
 programs    real programs under the malloc replacement
+models      the protocols as Spin models, each with mutants that have to fail
+explore     the protocols' own code under a schedule explorer, with mutants that have to be found
 "
 
 passed=0
@@ -228,6 +230,14 @@ stage_packaging() { release_stage packaging 300; }
 stage_tools() { release_stage tools 300; }
 stage_lua_host() { release_stage lua_host 300; }
 stage_programs() { release_stage programs 900; }
+
+# Runs a verification that builds what it needs itself.
+verify_stage() {
+    local name=$1 seconds=$2 script=$3
+    run_script "$name" "$seconds" "$script"
+}
+stage_models() { verify_stage models 400 verify/spin/run.sh; }
+stage_explore() { verify_stage explore 300 verify/explore/run.sh; }
 
 # --- The run ----------------------------------------------------------------------------------------------------------------
 

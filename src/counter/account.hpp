@@ -42,6 +42,7 @@ struct account {
     account_record* record = nullptr; // constant
     account* parent = nullptr;        // constant; null for the root
     std::atomic<bool> online{false};  // false: charge the nearest online ancestor instead
+    std::uint32_t id = 0;             // constant; small, of no two accounts at a time
 
     page_counter& counter() noexcept { return record->counter; }
     const page_counter& counter() const noexcept { return record->counter; }

@@ -69,7 +69,7 @@ size_t allot_group_path(const allot_group* group, char* buffer, size_t size) noe
     return memcg::path_of(*group_from(group), buffer, size);
 }
 
-uint32_t allot_group_id(const allot_group* group) noexcept { return group_from(group)->id(); }
+uint32_t allot_group_id(const allot_group* group) noexcept { return group_from(group)->id; }
 
 bool allot_group_is_open(const allot_group* group) noexcept {
     return group_from(group)->online.load(std::memory_order_relaxed); // relaxed: a hint by nature

@@ -60,7 +60,6 @@ struct mem_cgroup : slab::cache_owner {
 
     mem_cgroup* parent_group() const noexcept { return static_cast<mem_cgroup*>(parent); }
     const char* name() const noexcept { return record->name; }
-    std::uint32_t id() const noexcept { return record->id; }
 };
 
 /// The root. Constant after init.

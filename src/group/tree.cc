@@ -84,6 +84,7 @@ int equip(mem_cgroup& group, mem_cgroup& parent, const char* name) noexcept ALLO
     group.record = record_take();
     if (group.record == nullptr)
         return -ENOMEM;
+    group.id = group.record->id;
     group.parent = &parent;
     group.depth = parent.depth + 1;
     group.record->parent = parent.record->id;
@@ -110,7 +111,7 @@ void link(mem_cgroup& group, mem_cgroup& parent) noexcept ALLOT_REQUIRES(the_tre
     bucket = &group;
     group.online.store(true, std::memory_order_relaxed); // relaxed: published by the two stores below and the lock
     // (1) release: pairs with (2): who finds the group by id sees it whole.
-    by_id[group.id()].store(&group, std::memory_order_release);
+    by_id[group.id].store(&group, std::memory_order_release);
     group.record->state.store(ALLOT_RECORD_OPEN,
                               std::memory_order_release); // (3) pairs with the kernel's other mappings of the file
 }
@@ -322,7 +323,7 @@ void unhash(mem_cgroup& group) noexcept ALLOT_NO_TSA { // the caller holds tree_
 }
 
 void forget_id(const mem_cgroup& group) noexcept {
-    by_id[group.id()].store(nullptr, std::memory_order_relaxed); // relaxed: call_rcu, which follows, orders it
+    by_id[group.id].store(nullptr, std::memory_order_relaxed); // relaxed: call_rcu, which follows, orders it
 }
 
 void free_group_memory(mem_cgroup& group) noexcept {

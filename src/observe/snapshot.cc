@@ -81,7 +81,7 @@ void write_json(output& out, memcg::mem_cgroup& group, bool first) noexcept {
     memcg::read_limits(group.counter(), limits);
     out.text(first ? "\n{\"path\":" : ",\n{\"path\":");
     out.json_string(path);
-    out.print(",\"id\":%u,", group.id());
+    out.print(",\"id\":%u,", group.id);
     for (const field& f : fields)
         out.print("\"%s\":%llu,", f.name, static_cast<unsigned long long>(stat.*f.value));
     write_limit(out, "min", limits.min, ",");

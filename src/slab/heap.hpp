@@ -55,7 +55,7 @@ struct failure_record {
 /// The slab layer's part of a thread slot.
 struct thread_heaps {
     std::atomic<std::uint32_t> closed{1};     ///< 1: scope changes take the slow path (a revoker is at work)
-    std::atomic<heap*> map[heap_map_count]{}; ///< by group address
+    std::atomic<heap*> map[heap_map_count]{}; ///< by group id
     heap root;
     heap shared;
     heap* base = nullptr;             ///< heap outside all scopes
@@ -73,10 +73,8 @@ inline constexpr std::size_t heaps_offset = 192;
 static_assert(sizeof(sync::thread_slot) <= heaps_offset);
 static_assert(sizeof(thread_heaps) + heaps_offset <= sync::slot_bytes);
 
-/// Place of a group in thread_heaps::map. Groups are 512 bytes apart at least.
-ALLOT_INLINE std::size_t map_index(const cache_owner& owner) noexcept {
-    return (reinterpret_cast<std::uintptr_t>(&owner) >> 9) % heap_map_count;
-}
+/// Place of a group in thread_heaps::map: up to heap_map_count groups that were made together do not collide.
+ALLOT_INLINE std::size_t map_index(const cache_owner& owner) noexcept { return owner.id % heap_map_count; }
 
 inline thread_heaps& heaps_of(sync::thread_slot& slot) noexcept {
     return *reinterpret_cast<thread_heaps*>(reinterpret_cast<char*>(&slot) + heaps_offset);
