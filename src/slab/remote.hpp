@@ -20,6 +20,7 @@
 #pragma once
 
 #include "slab/arena.hpp"
+#include "sync/real.hpp"
 
 namespace allot::slab {
 
@@ -36,16 +37,15 @@ constexpr std::uint32_t remote_slot(std::uint64_t word) noexcept {
 }
 constexpr std::uint64_t remote_count(std::uint64_t word) noexcept { return (word & remote_count_mask) >> 16; }
 
-/// Pushes `block` (whose free link is at `link`) and returns the word before. The caller must queue the slab if that word
-/// has `notify` and not `queued`; `queued` is then set.
-inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcept {
-    auto& word = remote_of(s).word;
-    const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - start_of(s));
+/// push_remote() on the word itself: `head` stands for the block, `set_link` writes what the block is to be followed by.
+template <class P, class SetLink>
+std::uint64_t push_remote_word(typename P::template atomic<std::uint64_t>& word, std::uint64_t head,
+                               SetLink set_link) noexcept {
     std::uint64_t old = word.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     for (;;) {
-        __builtin_memcpy(link, &old, sizeof(std::uint16_t)); // the low 16 bits are the head
+        set_link(static_cast<std::uint16_t>(old & remote_head_mask));
         std::uint64_t fresh = (old & ~remote_head_mask) + remote_count_one;
-        fresh |= offset / 8 + 1;
+        fresh |= head;
         fresh |= (old & remote_notify) != 0 ? remote_queued : 0;
         // (1) acq_rel: pairs with (2), slab_ops.cc(5): the taker sees the links, and all uses of the block before its free. Failure relaxed.
         if (word.compare_exchange_weak(old, fresh, std::memory_order_acq_rel, std::memory_order_relaxed))
@@ -53,15 +53,30 @@ inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcep
     }
 }
 
-/// Empties the list, clears `clear` and sets `set`, and returns the word before. Holder only.
-inline std::uint64_t take_remote(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
-    auto& word = remote_of(s).word;
+/// Pushes `block` (whose free link is at `link`) and returns the word before. The caller must queue the slab if that word
+/// has `notify` and not `queued`; `queued` is then set.
+inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcept {
+    const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - start_of(s));
+    return push_remote_word<sync::real>(remote_of(s).word, offset / 8 + 1, [link](std::uint16_t next) noexcept {
+        __builtin_memcpy(link, &next, sizeof next);
+    });
+}
+
+/// take_remote() on the word itself.
+template <class P>
+std::uint64_t take_remote_word(typename P::template atomic<std::uint64_t>& word, std::uint64_t clear,
+                               std::uint64_t set) noexcept {
     std::uint64_t old = word.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     // (2) acq_rel: pairs with (1), slab_ops.cc(4). Failure is relaxed: it is retried.
     while (!word.compare_exchange_weak(old, (old & ~(remote_head_mask | remote_count_mask | clear)) | set,
                                        std::memory_order_acq_rel, std::memory_order_relaxed)) {
     }
     return old;
+}
+
+/// Empties the list, clears `clear` and sets `set`, and returns the word before. Holder only.
+inline std::uint64_t take_remote(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
+    return take_remote_word<sync::real>(remote_of(s).word, clear, set);
 }
 
 } // namespace allot::slab

@@ -9,6 +9,7 @@
 // Lock order.  registry > slot.
 // Checked by.  test/slab/revoke_test.cc, verify/spin/revoke.pml
 #include "slab/alloc.hpp"
+#include "slab/gate.hpp"
 #include "slab/slab_ops.hpp"
 
 namespace allot::slab {
@@ -20,9 +21,7 @@ std::atomic<bool> world_stopped{false};
 bool fast_path_allowed() noexcept { return ALLOT_TSAN || platform::membarrier_ready(); }
 
 void store_closed(sync::thread_state& thread) noexcept {
-    // Relaxed: the barrier of the grace period that follows orders them.
-    thread.fast_id.store(sync::closed_id, std::memory_order_relaxed);
-    thread.active.store(empty_table, std::memory_order_relaxed); // relaxed: as above
+    store_shut(thread.fast_id, thread.active, sync::closed_id, static_cast<void*>(empty_table));
 }
 
 /// Opens the calling thread's fast path. Slot held.
@@ -74,12 +73,7 @@ void close_thread(sync::thread_slot& slot) noexcept {
     sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
     if (thread == nullptr)
         return;
-    do {
-        store_closed(*thread);
-        sync::real::all_barrier();
-        wait_for_reader(slot.reader);
-        // relaxed: written by a scope change that did not see `closed`, in a section that is over now.
-    } while (thread->active.load(std::memory_order_relaxed) != empty_table);
+    shut<sync::real>(slot.reader, thread->fast_id, thread->active, sync::closed_id, static_cast<void*>(empty_table));
 }
 
 void for_each_slot_closed(bool (*wanted)(thread_heaps& heaps, void* data) noexcept,

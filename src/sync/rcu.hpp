@@ -38,7 +38,9 @@ template <class P> struct basic_rcu_reader {
         // (1) seq_cst: pairs with (4); in this build the store itself is the barrier.
         sections.store(count + 1, std::memory_order_seq_cst);
 #else
-        sections.store(count + 1, std::memory_order_relaxed); // relaxed: reader_barrier() orders it, (4) sees it
+        // (10) release: pairs with (5): who waits for the last section and sees this one sees the last one over. (C++20 has no
+        // release sequences of plain stores.) That this section's loads come after it is reader_barrier()'s doing.
+        sections.store(count + 1, std::memory_order_release);
 #endif
         P::reader_barrier();
         return true;
@@ -51,7 +53,8 @@ template <class P> struct basic_rcu_reader {
         // (3) seq_cst: pairs with (4), as (1).
         sections.store(count + 1, std::memory_order_seq_cst);
 #else
-        sections.store(count + 1, std::memory_order_relaxed); // relaxed: membarrier orders it, (4) sees it
+        // (11) release: pairs with (5), as (10). That the section's loads come after it is membarrier's doing.
+        sections.store(count + 1, std::memory_order_release);
         compiler_barrier();
 #endif
     }
@@ -78,7 +81,7 @@ template <class P> void wait_for_reader(const basic_rcu_reader<P>& reader) noexc
     if ((seen & 1) == 0)
         return;
     for (unsigned round = 0;; ++round) {
-        // (5) acquire: pairs with (2), (9).
+        // (5) acquire: pairs with (2), (9), (10), (11).
         if (reader.sections.load(std::memory_order_acquire) != seen)
             return;
         P::pause(round);
@@ -93,6 +96,7 @@ template <class P> class basic_shared_readers {
         const unsigned side = side_.load(std::memory_order_relaxed) & 1; // relaxed: either side is waited for
         // (6) seq_cst: pairs with (8): the count is visible before any load of the section.
         entered_[side].fetch_add(1, std::memory_order_seq_cst);
+        P::reader_barrier(); // a seq_cst exchange is no fence: without membarrier its store may come after the section's loads
         return side;
     }
     void leave(unsigned side) noexcept {

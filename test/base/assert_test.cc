@@ -19,7 +19,8 @@ using testing::ExitedWithCode;
 using testing::KilledBySignal;
 
 TEST(assert, a_bug_aborts_after_a_line_that_says_what_and_where) {
-    EXPECT_EXIT(bug("the sky fell", "sky.cc", 42), KilledBySignal(SIGABRT), "^allot: BUG: the sky fell \\(sky.cc:42\\)\n$");
+    EXPECT_EXIT(bug("the sky fell", "sky.cc", 42), KilledBySignal(SIGABRT),
+                "^allot: BUG: the sky fell \\(sky.cc:42\\)\n$");
 }
 
 TEST(assert, bug_on_is_silent_while_its_condition_is_false) {
@@ -30,7 +31,8 @@ TEST(assert, bug_on_is_silent_while_its_condition_is_false) {
 
 TEST(assert, bug_on_reports_the_text_of_its_condition) {
     const int usage = -1;
-    EXPECT_EXIT(ALLOT_BUG_ON(usage < 0), KilledBySignal(SIGABRT), "allot: BUG: usage < 0 \\(.*assert_test.cc:[0-9]+\\)");
+    EXPECT_EXIT(ALLOT_BUG_ON(usage < 0), KilledBySignal(SIGABRT),
+                "allot: BUG: usage < 0 \\(.*assert_test.cc:[0-9]+\\)");
 }
 
 TEST(assert, a_bug_about_an_object_names_address_group_and_cache) {

@@ -257,7 +257,8 @@ TEST_F(account_tree, shares_add_up_after_random_work_of_many_threads) {
 
     for (const auto& each : held)
         for (const held_charge& one : each)
-            one.object ? uncharge_object(*one.payer, one.bytes, one.kind) : uncharge_pages(*one.payer, one.bytes, one.kind);
+            one.object ? uncharge_object(*one.payer, one.bytes, one.kind)
+                       : uncharge_pages(*one.payer, one.bytes, one.kind);
     for (const test_account* each : all()) {
         EXPECT_EQ(each->usage(), 0u);
         EXPECT_EQ(local_bytes(*each), 0);
@@ -289,7 +290,8 @@ TEST_F(account_tree, shares_add_up_though_accounts_go_while_their_parents_work) 
     EXPECT_EQ(local_bytes(a2), 0);
     for (const auto& each : held)
         for (const held_charge& one : each)
-            one.object ? uncharge_object(*one.payer, one.bytes, one.kind) : uncharge_pages(*one.payer, one.bytes, one.kind);
+            one.object ? uncharge_object(*one.payer, one.bytes, one.kind)
+                       : uncharge_pages(*one.payer, one.bytes, one.kind);
     for (const test_account* each : {&root, &a, &b})
         EXPECT_EQ(local_bytes(*each), 0);
     EXPECT_EQ(root.usage(), 0u);

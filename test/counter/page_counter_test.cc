@@ -31,8 +31,10 @@ template <class P> struct basic_family {
         child.parent = sibling.parent = &parent;
     }
     std::array<byte_count, 4> usage() const {
-        return {root.usage.std::template atomic<byte_count>::load(), parent.usage.std::template atomic<byte_count>::load(),
-                child.usage.std::template atomic<byte_count>::load(), sibling.usage.std::template atomic<byte_count>::load()};
+        return {root.usage.std::template atomic<byte_count>::load(),
+                parent.usage.std::template atomic<byte_count>::load(),
+                child.usage.std::template atomic<byte_count>::load(),
+                sibling.usage.std::template atomic<byte_count>::load()};
     }
 };
 using family = basic_family<sync::real>;
@@ -170,8 +172,7 @@ TEST(page_counter, a_charge_that_its_own_limit_refuses_leaves_no_peak) {
 }
 
 TEST(page_counter, a_charge_that_an_ancestor_refuses_leaves_no_peak_and_no_high_event) {
-    // The lead must fix: try_charge() moves the peak of each level before it has asked the next one, so that a group shows a
-    // peak of 1 GiB after a request of 1 GiB that its parent, limited to 8 MiB, refused.
+    // A group whose request of 1 GiB its parent, limited to 8 MiB, refused has not used 1 GiB.
     family f;
     f.parent.max = 100;
     f.child.high = 50;
@@ -292,16 +293,14 @@ TEST(page_counter, a_charge_that_meets_another_tries_again) {
 
 TEST(page_counter, a_limit_lowered_during_a_charge_is_seen_by_the_charge_or_sees_it) {
     // try_charge_level() looks at usage and max, exchanges usage, and looks at max again; whatever comes after is too late.
-    const std::pair<access, int> places[] = {{access::load, 1},
-                                             {access::load, 2},
-                                             {access::compare_exchange, 1},
-                                             {access::load, 3},
-                                             {access::load, 4}};
+    const std::pair<access, int> places[] = {
+        {access::load, 1}, {access::load, 2}, {access::compare_exchange, 1}, {access::load, 3}, {access::load, 4}};
     for (const auto& [kind, n] : places) {
         basic_page_counter<scripted> counter;
         bool charged = false;
         byte_count seen = ~byte_count{0};
-        scripted::play(before_nth(kind, n, [&] { seen = set_max(counter, 50); }), [&] { charged = charge(counter, 60); });
+        scripted::play(before_nth(kind, n, [&] { seen = set_max(counter, 50); }),
+                       [&] { charged = charge(counter, 60); });
         const byte_count usage = counter.usage.load(std::memory_order_relaxed);
         EXPECT_EQ(usage, charged ? 60u : 0u);
         EXPECT_TRUE(usage <= 50 || seen == usage) << "over the limit, and nobody knows";
@@ -393,7 +392,8 @@ TEST(page_counter, a_limit_lowered_under_load_holds_from_then_on) {
                 while (round_begun < round)
                     if (stopped)
                         return;
-                while (charge(f.child, 7)) {}
+                while (charge(f.child, 7)) {
+                }
                 ++done;
             }
         }
@@ -435,7 +435,8 @@ TEST(page_counter, charges_in_handlers_on_top_of_charges_are_exact) {
     f = &here;
     in_handlers = 0;
     here.parent.max = 1'000'000;
-    struct sigaction action {}, before {};
+    struct sigaction action {
+    }, before{};
     action.sa_handler = [](int) {
         page_counter* over = nullptr;
         if (try_charge(f->sibling, 5, &over))

@@ -5,9 +5,9 @@
 
 #include "sync/executor.hpp"
 
+#include <csignal>
 #include <cstdint>
 #include <cstring>
-#include <csignal>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <vector>

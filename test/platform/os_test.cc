@@ -208,39 +208,45 @@ TEST(os, membarrier_still_works_in_a_forked_child) {
 }
 
 TEST(os, membarrier_orders_a_store_before_another_threads_load) {
-    // Store buffering with a compiler barrier on one side and membarrier on the other: both sides may not miss each other.
+    // Store buffering with a compiler barrier on one side and membarrier on the other: they may not miss each other both.
     if (!membarrier_ready())
         GTEST_SKIP() << "this kernel has no membarrier";
-    constexpr unsigned rounds = 2000;
-    std::atomic<unsigned> x{0}, y{0}, begun{0}, ended{0};
+    struct alignas(2 * cache_line_bytes) word {
+        std::atomic<unsigned> value{0};
+    };
+    word x, y, begun, ended;
     unsigned light_saw = 0;
     std::atomic<bool> stopped{false};
     std::thread light([&] {
-        for (unsigned round = 1; round <= rounds; ++round) {
-            while (begun.load() < round)
+        for (unsigned round = 1;; ++round) {
+            while (begun.value.load() < round)
                 if (stopped)
                     return;
-            x.store(round, std::memory_order_relaxed);
+            x.value.store(round, std::memory_order_relaxed);
             compiler_barrier();
-            light_saw = y.load(std::memory_order_relaxed);
-            ended.store(round);
+            light_saw = y.value.load(std::memory_order_relaxed);
+            ended.value.store(round);
         }
     });
-    const allot_test::stopwatch watch{400 * ms};
+    const allot_test::stopwatch watch{150 * ms};
     unsigned both_missed = 0;
-    for (unsigned round = 1; round <= rounds && watch.running(); ++round) {
-        begun.store(round);
-        y.store(round, std::memory_order_relaxed);
+    volatile unsigned delay = 0;
+    for (unsigned round = 1; watch.running(); ++round) {
+        begun.value.store(round);
+        for (unsigned spin = 0; spin < round % 200; ++spin)
+            delay = spin;
+        y.value.store(round, std::memory_order_relaxed);
         membarrier_all();
-        const unsigned heavy_saw = x.load(std::memory_order_relaxed);
-        while (ended.load() < round) {}
+        const unsigned heavy_saw = x.value.load(std::memory_order_relaxed);
+        while (ended.value.load() < round) {
+        }
         both_missed += heavy_saw < round && light_saw < round;
     }
     stopped = true;
     light.join();
+    static_cast<void>(delay);
     EXPECT_EQ(both_missed, 0u);
 }
-
 #endif
 
 TEST(os, time_does_not_go_back) {

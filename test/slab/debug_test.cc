@@ -15,7 +15,8 @@ class misuse : public allot_test::core_test {};
 
 std::string in_hex(const void* address) {
     char text[32];
-    std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(address)));
+    std::snprintf(text, sizeof text, "0x%llx",
+                  static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(address)));
     return text;
 }
 
@@ -47,8 +48,8 @@ TEST_F(misuse, freeing_what_is_not_ours_is_named) {
                       "?", "?"));
     delete[] foreign;
     int local = 0;
-    EXPECT_TRUE(
-        names(bug_of([&] { allot_free(&local); }), "free of an address that is not from this library", &local, "?", "?"));
+    EXPECT_TRUE(names(bug_of([&] { allot_free(&local); }), "free of an address that is not from this library", &local,
+                      "?", "?"));
 }
 
 TEST_F(misuse, freeing_a_page_that_holds_no_block_is_named) {

@@ -290,7 +290,8 @@ struct signalled {
 TEST_F(executor, handlers_queue_on_top_of_a_thread_that_queues_and_runs) {
     signalled::pool = std::make_unique<item[]>(signalled::pool_size);
     signalled::used = 0;
-    struct sigaction action {}, before {};
+    struct sigaction action {
+    }, before{};
     action.sa_handler = signalled::on_signal;
     ::sigaction(SIGUSR1, &action, &before);
     std::atomic<bool> ready{false}, stopped{false};
@@ -423,7 +424,8 @@ TEST_F(executor, the_worker_wakes_up_for_a_timer) {
     for (unsigned round = 1; watch.running(); ++round) {
         set_timer(on_timer, 1);
         const stopwatch patience{3'000 * ms};
-        while (timer_runs != static_cast<int>(round) && patience.running()) {}
+        while (timer_runs != static_cast<int>(round) && patience.running()) {
+        }
         ASSERT_EQ(timer_runs, static_cast<int>(round)) << "the worker sleeps though a timer is due";
         for (unsigned spin = 0; spin < round % 50; ++spin)
             delay = spin;
@@ -482,8 +484,20 @@ TEST_F(executor, a_run_returns_the_count_of_items) {
     });
 }
 
+TEST_F(executor, a_run_goes_on_with_what_items_queue) {
+    EXPECT_IN_CHILD([] {
+        allow_worker(false);
+        item chain{[](work& self) noexcept {
+            if (++item::of(self).runs < 20)
+                queue_work(all_stages[1 + item::of(self).runs % 4], self);
+        }};
+        queue_work(stage::free, chain);
+        require(run_pending() == 20, "20 in one run");
+        require(chain.runs == 20 && !work_pending(), "and nothing is left");
+    });
+}
+
 TEST_F(executor, a_run_counts_every_callback_of_a_grace_period) {
-    // The lead must fix: run_one_round() counts the whole batch of stage rcu as one.
     EXPECT_IN_CHILD([] {
         allow_worker(false);
         item each[7];

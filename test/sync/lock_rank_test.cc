@@ -67,19 +67,13 @@ TEST(lock_rank, a_thread_may_hold_many_slots_and_no_lock_before_them_afterwards)
     static spinlock registry{lock_rank::registry}, node{lock_rank::node};
     for (spinlock& slot : slots)
         slot.lock();
-    EXPECT_EQ(bug_in([] {
-                  lock_guard hold(node);
-              }),
-              "");
+    EXPECT_EQ(bug_in([] { lock_guard hold(node); }), "");
     EXPECT_NE(bug_in([] { registry.lock(); }), "");
     slots[0].unlock();
     slots[2].unlock();
     EXPECT_NE(bug_in([] { registry.lock(); }), "") << "one is left";
     slots[1].unlock();
-    EXPECT_EQ(bug_in([] {
-                  lock_guard hold(registry);
-              }),
-              "");
+    EXPECT_EQ(bug_in([] { lock_guard hold(registry); }), "");
 }
 
 TEST(lock_rank, what_was_released_no_longer_counts) {

@@ -92,7 +92,8 @@ class torture {
     void replace_and_wait() {
         std::mt19937_64 random{seed_++};
         while (watch_.running()) {
-            object* const old = places[random() % place_count].exchange(new object{random()}, std::memory_order_acq_rel);
+            object* const old =
+                places[random() % place_count].exchange(new object{random()}, std::memory_order_acq_rel);
             synchronize_rcu();
             delete old;
         }
@@ -100,7 +101,8 @@ class torture {
     void replace_and_call() {
         std::mt19937_64 random{seed_++};
         while (watch_.running()) {
-            object* const old = places[random() % place_count].exchange(new object{random()}, std::memory_order_acq_rel);
+            object* const old =
+                places[random() % place_count].exchange(new object{random()}, std::memory_order_acq_rel);
             old->item.run = [](work& item) noexcept { delete &base::container_of(item, &object::item); };
             EXPECT_TRUE(call_rcu(old->item));
             if (random() % 16 == 0)
@@ -152,7 +154,8 @@ TEST(rcu_stress, threads_that_come_and_go_never_meet_a_freed_object) {
 }
 
 TEST(rcu_stress, handlers_on_top_of_readers_never_meet_a_freed_object) {
-    struct sigaction action {}, before {};
+    struct sigaction action {
+    }, before{};
     action.sa_handler = [](int) {
         ++looks_in_handlers;
         look(looks_in_handlers);

@@ -9,12 +9,13 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <utility>
 
 namespace allot_test {
 
-enum class access { load, store, exchange, fetch_add, fetch_sub, compare_exchange, pause };
+enum class access { load, store, exchange, fetch_add, fetch_sub, compare_exchange, get, set, pause, wait, wake };
 
 struct scripted {
     using script = std::function<void(access what, const void* where)>;
@@ -72,9 +73,39 @@ struct scripted {
         }
     };
 
+    template <class T> class var {
+      public:
+        var() = default;
+        explicit constexpr var(T value) noexcept : value_(value) {}
+        T get() const noexcept {
+            about_to(access::get, this);
+            return value_;
+        }
+        void set(T value) noexcept {
+            about_to(access::set, this);
+            value_ = value;
+        }
+
+      private:
+        T value_{};
+    };
+
     static void reader_barrier() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
     static void all_barrier() noexcept {}
     static void pause(unsigned) noexcept { about_to(access::pause, nullptr); }
+
+    /// Would sleep: counts it, if so.
+    static void wait(atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept {
+        about_to(access::wait, &word);
+        if (static_cast<std::atomic<std::uint32_t>&>(word).load() == expected) {
+            ++sleeps;
+            last_timeout_ns = timeout_ns;
+        }
+    }
+    static void wake(atomic<std::uint32_t>& word) noexcept { about_to(access::wake, &word); }
+
+    static inline thread_local unsigned sleeps;
+    static inline thread_local std::uint64_t last_timeout_ns;
 };
 
 /// A script that runs `act` once, before the n-th access of the kind.

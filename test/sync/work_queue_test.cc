@@ -27,8 +27,8 @@ template <class P> struct basic_item : basic_work<P> {
 
     explicit basic_item(int n, typename work::function f = note) : work(f), number(n) {}
     int number;
-    int runs = 0;                          // by the consumer
-    basic_work_queue<P>* queue = nullptr;  // for those that queue something
+    int runs = 0;                         // by the consumer
+    basic_work_queue<P>* queue = nullptr; // for those that queue something
     basic_item* other = nullptr;
 
     static inline ints order; // of runs
@@ -69,7 +69,7 @@ TEST(work_queue, take_all_gives_a_chain_oldest_first) {
     for (item* i : {&a, &b, &c})
         queue.push(*i);
     ints chain;
-    for (work* i = queue.take_all(); i != nullptr; i = i->next)
+    for (work* i = queue.take_all(); i != nullptr; i = i->next.get())
         chain.push_back(item::of(*i).number);
     EXPECT_EQ(chain, (ints{1, 2, 3}));
     EXPECT_TRUE(queue.empty());
@@ -312,7 +312,8 @@ TEST(work_queue, pushes_from_signal_handlers_lose_nothing) {
     signalled::pool = std::make_unique<numbered[]>(signalled::pool_size);
     signalled::used = 0;
     signalled::runs = 0;
-    struct sigaction action {}, before {};
+    struct sigaction action {
+    }, before{};
     action.sa_handler = signalled::on_signal;
     ::sigaction(SIGUSR1, &action, &before);
     constexpr std::size_t own_count = 4096;
