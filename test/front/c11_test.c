@@ -18,15 +18,13 @@ static int failures;
         }                                                                                                              \
     } while (0)
 
-static int count_groups(allot_group* group, void* data)
-{
+static int count_groups(allot_group* group, void* data) {
     (void)group;
     ++*(int*)data;
     return 0;
 }
 
-static void append(const char* text, size_t size, void* data)
-{
+static void append(const char* text, size_t size, void* data) {
     char* all = data;
     const size_t used = strlen(all);
     if (used + size < 65536) {
@@ -35,8 +33,7 @@ static void append(const char* text, size_t size, void* data)
     }
 }
 
-static void test_groups(void)
-{
+static void test_groups(void) {
     allot_limits limits = ALLOT_LIMITS_INIT;
     allot_group* tenant = NULL;
     allot_group* again = NULL;
@@ -72,8 +69,7 @@ static void test_groups(void)
     allot_group_put(NULL);
 }
 
-static void test_memory(void)
-{
+static void test_memory(void) {
     allot_limits limits = ALLOT_LIMITS_INIT;
     allot_group* group = NULL;
     allot_scope scope;
@@ -113,8 +109,7 @@ static void test_memory(void)
     EXPECT(allot_verify(NULL) == 0);
 }
 
-static void test_charges_and_caches(void)
-{
+static void test_charges_and_caches(void) {
     allot_charge charge = {0};
     allot_charge part = {0};
     allot_cache_options options = {.size = 48, .flags = ALLOT_CACHE_ZERO};
@@ -141,8 +136,7 @@ static void test_charges_and_caches(void)
     EXPECT(strlen(allot_version()) >= 5);
 }
 
-int main(void)
-{
+int main(void) {
     test_groups();
     test_memory();
     test_charges_and_caches();

@@ -131,7 +131,8 @@ TEST_F(group_close, reports_how_many_blocks_and_charges_lie_outside_its_own_slab
     const allot::report report = gone.close();
     const allot_report_line* const line = line_of(report, "shared");
     ASSERT_NE(line, nullptr);
-    EXPECT_EQ(line->objects, 7u + 3u + 1u + 5u) << "shared objects, large blocks and external charges, inherited ones too";
+    EXPECT_EQ(line->objects, 7u + 3u + 1u + 5u)
+        << "shared objects, large blocks and external charges, inherited ones too";
 }
 
 } // namespace

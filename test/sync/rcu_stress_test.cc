@@ -83,7 +83,7 @@ class torture {
     }
     void read_in_short_threads() {
         while (watch_.running())
-            std::thread([this, random = seed_++] {
+            std::thread([random = seed_++] {
                 look(random);
                 attach_thread();
                 look(random * 31);
