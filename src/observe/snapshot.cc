@@ -41,6 +41,20 @@ constexpr field fields[] = {
     {"high_events", &allot_stat::high_events, false, false},
 };
 
+/// Length of the UTF-8 sequence at `text`, 0 if it is none (broken, overlong, a surrogate, or beyond U+10FFFF).
+std::size_t utf8_length(const char* text) noexcept {
+    const auto byte = [text](std::size_t i) noexcept { return static_cast<unsigned char>(text[i]); };
+    if (byte(0) < 0x80)
+        return 1;
+    const std::size_t length = byte(0) < 0xc2 ? 0 : byte(0) < 0xe0 ? 2 : byte(0) < 0xf0 ? 3 : byte(0) < 0xf5 ? 4 : 0;
+    for (std::size_t i = 1; i < length; ++i)
+        if ((byte(i) & 0xc0) != 0x80)
+            return 0;
+    const bool overlong = (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
+    const bool outside = (byte(0) == 0xed && byte(1) >= 0xa0) || (byte(0) == 0xf4 && byte(1) >= 0x90);
+    return length != 0 && (overlong || outside) ? 0 : length;
+}
+
 struct output {
     write_function write;
     void* data;
@@ -54,13 +68,19 @@ struct output {
                   static_cast<std::size_t>(length) < sizeof line ? static_cast<std::size_t>(length) : sizeof line - 1,
                   data);
     }
+    /// Names may hold any bytes; what is no UTF-8 is written as U+FFFD.
     void json_string(const char* value) noexcept {
         text("\"");
-        for (; *value != '\0'; ++value)
-            if (*value == '"' || *value == '\\')
+        while (*value != '\0') {
+            const std::size_t length = utf8_length(value);
+            if (length == 0)
+                text("\\ufffd");
+            else if (*value == '"' || *value == '\\')
                 print("\\%c", *value);
             else
-                write(value, 1, data);
+                write(value, length, data);
+            value += length != 0 ? length : 1;
+        }
         text("\"");
     }
 };

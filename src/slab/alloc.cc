@@ -67,7 +67,8 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
         return {};
     }
     slab& s = *run.first;
-    arena.orders[page_index(s)] = 0;
+    // Every page by itself: an address inside the run leads to no slab that was here before.
+    std::memset(arena.orders + page_index(s), 0, pages);
     s.free_list = nullptr;
     s.run_pages() = pages;
     s.frees = 0;

@@ -133,6 +133,12 @@ TEST_F(snapshots, the_json_is_one_document_with_every_group) {
         EXPECT_NE(entry_of(document, each.path()), "") << each.path();
 }
 
+TEST_F(snapshots, bytes_of_a_name_that_are_no_utf8_are_replaced_in_the_json) {
+    const allot::group broken = limited.create("\xff a \xc3\xa9 b \xe2\x82 c \xed\xa0\x80");
+    const std::string text = allot::snapshot(allot::format::json);
+    EXPECT_NE(text.find("/\\ufffd a \xc3\xa9 b \\ufffd\\ufffd c \\ufffd\\ufffd\\ufffd\""), std::string::npos) << text;
+}
+
 TEST_F(snapshots, the_jsons_figures_are_those_of_stat) {
     const json document{allot::snapshot(allot::format::json)};
     for (const allot::group& each : {top, limited, odd}) {
