@@ -131,21 +131,25 @@ TEST_F(api_limits, current_is_never_above_max_while_threads_allocate_and_free) {
                 overshoot = current;
         }
     }};
-    std::vector<std::thread> workers;
+    std::vector<allot::group> groups; // made before the parent is full
     for (int index = 0; index < 3; ++index)
-        workers.emplace_back([&parent, index] {
-            const allot::group mine = parent.create("t" + std::to_string(index));
+        groups.push_back(parent.create("t" + std::to_string(index)));
+    std::vector<std::thread> workers;
+    for (const allot::group& mine : groups)
+        workers.emplace_back([&mine] {
             for (int round = 0; round < 20; ++round) {
                 blocks held;
                 held.fill(mine, static_cast<std::size_t>(64 << (round % 8)), 2000);
             }
-            mine.close();
         });
     for (std::thread& worker : workers)
         worker.join();
     stop = true;
     sampler.join();
     EXPECT_EQ(overshoot.load(), 0u);
+    for (allot::group& mine : groups)
+        mine.close();
+    groups.clear();
     settle(parent);
     EXPECT_EQ(parent.stat().current, 0u);
 }

@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh [--long] [--list] [MODEL...]: checks the models in this folder, or some of them, with Spin.
+#
+# A model says itself what is to be run, in lines of its heading:
+#   //@ hold NAME [FLAG...]      has to hold: no error, searched to the end, every statement reached in some such run
+#   //@ long NAME [FLAG...]      the same, with --long only
+#   //@ fail MUTANT [FLAG...]    has to fail, with -DMUTANT and the flags
+# Prints a line for each: PASS, FAIL or SKIP, its name and what was found. Exit status: 0, or 1 if anything failed.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+long=0
+list=0
+models=()
+for argument; do
+    case $argument in
+        --long) long=1 ;;
+        --list) list=1 ;;
+        -*) echo "usage: run.sh [--long] [--list] [MODEL...]" >&2; exit 2 ;;
+        *) models+=("$(basename "$argument" .pml)") ;;
+    esac
+done
+[ ${#models[@]} -ne 0 ] || for file in "$here"/*.pml; do models+=("$(basename "$file" .pml)"); done
+for model in "${models[@]}"; do
+    [ -r "$here/$model.pml" ] || { echo "FAIL spin/$model: there is no such model"; exit 1; }
+done
+if [ $list -eq 1 ]; then
+    for model in "${models[@]}"; do sed -n "s|^//@ *|$model |p" "$here/$model.pml"; done
+    exit 0
+fi
+for tool in spin gcc; do
+    if ! command -v $tool >/dev/null; then
+        for model in "${models[@]}"; do echo "SKIP spin/$model: $tool is not installed"; done
+        exit 0
+    fi
+done
+
+depth=2000000
+if [ $long -eq 1 ]; then
+    megabytes=8000
+    seconds=3600
+else
+    megabytes=1000
+    seconds=90
+fi
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+passed=0
+failed=0
+total_states=0
+
+verdict() { # PASS|FAIL NAME TEXT
+    if [ "$1" = PASS ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    echo "$1 spin/$2$3"
+}
+
+# search MODEL OPTIMISATION FLAG...: generates, compiles and runs in $work; its output is $work/pan.out. Prints why it could not.
+search() {
+    local model=$1 optimisation=$2
+    shift 2
+    rm -f "$work"/pan* "$work"/*.trail
+    (cd "$work" && spin -a "$@" "$model.pml") >"$work/spin.out" 2>&1 || { grep -m1 . "$work/spin.out"; return 1; }
+    if grep -q -i "error" "$work/spin.out"; then
+        grep -m1 -i "error" "$work/spin.out"
+        return 1
+    fi
+    (cd "$work" && gcc "$optimisation" -w -DSAFETY -DCOLLAPSE -DMEMLIM=$megabytes -o pan pan.c) >"$work/gcc.out" 2>&1 ||
+        { head -n 1 "$work/gcc.out"; return 1; }
+    # The search itself ends with an error count; only a signal or the time limit is a failure of its own.
+    (cd "$work" && timeout -k 5 $seconds ./pan -m$depth -w22 >pan.out 2>&1)
+    local status=$?
+    [ $status -ne 124 ] || { echo "took more than $seconds s"; return 1; }
+    grep -q "errors: " "$work/pan.out" || { echo "the search ended with status $status"; return 1; }
+}
+
+states() { awk '/states, stored/ { print $1; exit }' "$work/pan.out"; }
+errors() { sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$work/pan.out" | head -n 1; }
+cut_short() { grep -m1 -o -E "max search depth too small|reached -DMEMLIM bound|out of memory|hash factor" "$work/pan.out"; }
+violation() { sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' "$work/pan.out" | head -n 1; }
+
+# Statements by line of the model that this run has not reached, but for ends.
+unreached() {
+    awk '/^unreached in/ { on = 1; next } on && /state [0-9]+,/ && !/-end-/ { sub(/^[^:]*:/, ""); sub(/,.*/, ""); print }' \
+        "$work/pan.out" | sort -u
+}
+
+seconds_since() { # EPOCHREALTIME of the start
+    local now=${EPOCHREALTIME/[.,]/} then=${1/[.,]/}
+    printf '%d.%d' $(((now - then) / 1000000)) $(((now - then) / 100000 % 10))
+}
+
+hold() { # MODEL NAME FLAG...
+    local model=$1 name=$2 start=$EPOCHREALTIME why
+    shift 2
+    if ! why=$(search "$model" -O2 "$@"); then
+        verdict FAIL "$model/$name" ": $why"
+    elif [ "$(errors)" != 0 ]; then
+        verdict FAIL "$model/$name" ": $(violation); spin -a $* $model.pml"
+    elif [ -n "$(cut_short)" ]; then
+        verdict FAIL "$model/$name" ": not searched to the end: $(cut_short)"
+    else
+        total_states=$((total_states + $(states)))
+        verdict PASS "$model/$name" " holds: $(states) states, $(seconds_since "$start") s"
+        unreached >"$work/unreached.now"
+        if [ -e "$work/unreached.all" ]; then
+            comm -12 "$work/unreached.all" "$work/unreached.now" >"$work/unreached.both"
+            mv "$work/unreached.both" "$work/unreached.all"
+        else
+            mv "$work/unreached.now" "$work/unreached.all"
+        fi
+    fi
+}
+
+mutant() { # MODEL MUTANT FLAG...
+    local model=$1 name=$2 start=$EPOCHREALTIME why
+    shift 2
+    local title="$model/$name${*:+ $*}"
+    if ! grep -q "defined($name)\|ifn\?def $name\$" "$here/$model.pml"; then
+        verdict FAIL "$title" ": the model does not know this mutant"
+    elif ! why=$(search "$model" -O0 "-D$name" "$@"); then
+        verdict FAIL "$title" ": $why"
+    elif [ "$(errors)" = 0 ]; then
+        verdict FAIL "$title" ": the mutant holds ($(states) states)"
+    elif [ -z "$(violation)" ]; then
+        verdict FAIL "$title" ": it ended without a violation"
+    else
+        verdict PASS "$title" " fails: $(violation), after $(states) states, $(seconds_since "$start") s"
+    fi
+}
+
+begin=$EPOCHREALTIME
+for model in "${models[@]}"; do
+    cp "$here/$model.pml" "$work/"
+    rm -f "$work/unreached.all"
+    count=0
+    while read -r kind name flags; do
+        count=$((count + 1))
+        # shellcheck disable=SC2086 # the flags are words
+        case $kind in
+            hold) hold "$model" "$name" $flags ;;
+            long) [ $long -eq 0 ] || hold "$model" "$name" $flags ;;
+            fail) mutant "$model" "$name" $flags ;;
+            *) verdict FAIL "$model/$name" ": the heading says '$kind'" ;;
+        esac
+    done < <(sed -n 's|^//@ *||p' "$here/$model.pml")
+    [ $count -ne 0 ] || verdict FAIL "$model" ": its heading names no runs"
+    # A statement that no run reaches proves nothing.
+    if [ -s "$work/unreached.all" ]; then
+        verdict FAIL "$model/reached" ": no run reaches line $(paste -sd, "$work/unreached.all")"
+    fi
+    # Every mutant of the text is run.
+    for name in $(grep -o "\bM_[A-Z_]*\b" "$here/$model.pml" | sort -u); do
+        grep -q "^//@ fail *$name\b" "$here/$model.pml" || verdict FAIL "$model/$name" ": the heading does not run this mutant"
+    done
+done
+echo "spin: $passed passed, $failed failed; $total_states states searched to the end in $(seconds_since "$begin") s"
+[ $failed -eq 0 ]
