@@ -6,7 +6,7 @@
 //              a level that refuses makes the levels below give back. Charges are rare (a slab, not an object), so the walk
 //              is cheap and nothing is batched.
 // Invariants.  I1  usage <= max, but where max was lowered below the usage. (A speculative add, as the kernel's, would let
-//                  an observer see more than max for a moment.)
+//                  an observer see more than max for a moment.) A charge that read an old max gives back at (2).
 //              I2  usage of a counter = charges made to it + usage of its children, when no charge is under way.
 //              I3  usage never goes below zero; an uncharge that would is a bug.
 // Concurrency. try_charge, uncharge: any thread, Context any. set_max: any thread.

@@ -30,7 +30,8 @@ enum class stage : std::uint8_t {
 
 /// Queues `item` for its stage. False if it was pending. Context: any; keeps errno.
 bool queue_work(stage where, work& item) noexcept;
-/// Runs `item` after a grace period. Context: any.
+/// Runs `item` after a grace period. It must not be pending: a second call would be merged with one whose grace period is under
+/// way, unless the caller makes up for that. Context: any.
 inline bool call_rcu(work& item) noexcept { return queue_work(stage::rcu, item); }
 
 /// Runs what is queued now and what that queues. Returns the count of items. 0 when called from an item. Context: task.

@@ -121,6 +121,8 @@ void slot_detach() noexcept {
     busy_scope busy;
     lock_guard hold(registry);
     lock_guard own(slot->lock);
+    ALLOT_BUG_ON(
+        slot->user_reader.inside()); // a thread must not end inside a section: every grace period would wait for ever
     // (5) seq_cst: pairs with slab/free.cc(1): who queues work for the slot after the last look at its queue sees it empty.
     slot->owner.store(nullptr, std::memory_order_seq_cst);
     tls.slot = &no_slot;

@@ -13,7 +13,7 @@ class api_control : public allot_test::api_test {};
 
 TEST_F(api_control, a_recount_finds_live_blocks_and_no_difference) {
     const allot::group child = top.create("child");
-    allot_test::blocks held;
+    allot_test::owned_blocks held;
     held.fill(child, 100, 1000);
     held.fill(child, 100'000, 1010);
     const allot::verify_report books = allot::verify();
@@ -45,13 +45,13 @@ TEST_F(api_control, a_snapshot_goes_through_any_writer_and_its_exceptions_come_o
 
 TEST_F(api_control, purge_and_poll_may_be_called_at_any_time) {
     {
-        allot_test::blocks held;
+        allot_test::owned_blocks held;
         held.fill(top, 50'000, 100);
     }
     allot::quiesce();
     allot::purge();
     allot::poll();
-    allot_test::blocks held;
+    allot_test::owned_blocks held;
     EXPECT_GE(held.fill(top, 50'000, 100), 5'000'000u) << "memory that was given back comes back";
 }
 

@@ -47,12 +47,12 @@ class api_test : public testing::Test {
 };
 
 /// Frees what it holds when it dies.
-class blocks {
+class owned_blocks {
   public:
-    blocks() = default;
-    blocks(const blocks&) = delete;
-    blocks& operator=(const blocks&) = delete;
-    ~blocks() { clear(); }
+    owned_blocks() = default;
+    owned_blocks(const owned_blocks&) = delete;
+    owned_blocks& operator=(const owned_blocks&) = delete;
+    ~owned_blocks() { clear(); }
 
     void add(void* block) { held_.push_back(block); }
     std::size_t count() const { return held_.size(); }
@@ -61,7 +61,7 @@ class blocks {
             allot::free(block);
         held_.clear();
     }
-    /// Allocates `size` bytes for `group` until that fails or there are `limit` blocks; returns the bytes that may be used.
+    /// Allocates `size` bytes for `group` until that fails or there are `limit` owned_blocks; returns the bytes that may be used.
     std::uint64_t fill(const allot::group& group, std::size_t size, std::size_t limit = 1'000'000) {
         std::uint64_t usable = 0;
         while (held_.size() < limit) {

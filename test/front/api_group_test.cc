@@ -13,7 +13,7 @@
 namespace {
 
 using namespace allot::literals;
-using allot_test::blocks;
+using allot_test::owned_blocks;
 using allot_test::settle;
 
 class api_group : public allot_test::api_test {};

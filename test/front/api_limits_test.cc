@@ -9,7 +9,7 @@
 namespace {
 
 using namespace allot::literals;
-using allot_test::blocks;
+using allot_test::owned_blocks;
 using allot_test::settle;
 
 class api_limits : public allot_test::api_test {};
@@ -48,7 +48,7 @@ TEST_F(api_limits, max_stops_allocations_of_every_size_and_serves_most_of_itself
     for (const std::size_t size :
          {std::size_t{16}, std::size_t{100}, std::size_t{1000}, std::size_t{5000}, std::size_t{100'000}}) {
         const allot::group child = capped("child", 1_MiB);
-        blocks held;
+        owned_blocks held;
         const std::uint64_t usable = held.fill(child, size);
         EXPECT_LE(usable, 1_MiB) << size;
         EXPECT_GE(usable, 512_KiB) << size;
@@ -72,7 +72,7 @@ TEST_F(api_limits, a_limit_holds_for_the_sum_of_the_children) {
     const allot::group parent = capped("parent", 1_MiB);
     const allot::group first = parent.create("first");
     const allot::group second = parent.create("second", {.max = 10_MiB});
-    blocks held;
+    owned_blocks held;
     held.fill(first, 4000, 100);
     held.fill(second, 4000);
     EXPECT_LE(parent.stat().current, 1_MiB);
@@ -84,7 +84,7 @@ TEST_F(api_limits, a_limit_holds_for_the_sum_of_the_children) {
 TEST_F(api_limits, a_victim_does_not_disturb_its_neighbours) {
     const allot::group victim = capped("victim", 256_KiB);
     const allot::group neighbour = capped("neighbour", 256_KiB);
-    blocks held;
+    owned_blocks held;
     held.fill(victim, 300);
     EXPECT_EQ(victim.malloc(100'000), nullptr);
     void* block = neighbour.malloc(100'000);
@@ -138,7 +138,7 @@ TEST_F(api_limits, current_is_never_above_max_while_threads_allocate_and_free) {
     for (const allot::group& mine : groups)
         workers.emplace_back([&mine] {
             for (int round = 0; round < 20; ++round) {
-                blocks held;
+                owned_blocks held;
                 held.fill(mine, static_cast<std::size_t>(64 << (round % 8)), 2000);
             }
         });
