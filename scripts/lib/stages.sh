@@ -232,11 +232,8 @@ stage_lua_host() { release_stage lua_host 300; }
 stage_programs() { release_stage programs 900; }
 
 # Runs a verification that builds what it needs itself.
-verify_stage() {
-    local name=$1 seconds=$2 script=$3
-    run_script "$name" "$seconds" "$script"
-}
-stage_models() { verify_stage models 400 verify/spin/run.sh; }
+verify_stage() { run_script "$@"; }
+stage_models() { verify_stage models 400 verify/spin/run.sh group_free percpu_ref revoke shared_readers; }
 stage_explore() { verify_stage explore 300 verify/explore/run.sh; }
 
 # --- The run ----------------------------------------------------------------------------------------------------------------
