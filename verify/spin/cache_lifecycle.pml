@@ -231,7 +231,7 @@ bit masked;     /* the destroyer has signals blocked */
     gate_locked = 0
 #elif defined(V_RCU) && !defined(M_TEST_OUTSIDE)
 #define enqueue_unless_dying(set, g, who, inside, gated) \
-    if :: !inside -> enter(who) :: else fi; \
+    enter(who); /* who is inside stays so */ \
     atomic { ROOT_ALIVE; refused = dying && gated }; \
     atomic { ROOT_ALIVE; if :: refused :: else -> queue_counted(set, g) fi; refused = 0 }; \
     if :: !inside -> leave(who) :: else fi

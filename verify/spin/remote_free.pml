@@ -47,19 +47,19 @@
 //@ hold  open              -DNOPS=2 -DCLOSE=0
 //@ long  closed_two_operations -DNOPS=2
 //@ long  open_three_blocks -DBLOCKS=3 -DNOPS=2 -DCLOSE=0
-//@ fail  M_RELEASE_QUEUED
-//@ fail  M_NO_NOTIFY_FULL  -DCLOSE=0
-//@ fail  M_NOTIFY_LATE     -DCLOSE=0
-//@ fail  M_NO_NOTIFY_PARK
-//@ fail  M_FROZEN_UNLOCKED
-//@ fail  M_ADOPT_UNLOCKED
-//@ fail  M_QUEUED_LATE
-//@ fail  M_NO_OWNER_CHECK
-//@ fail  M_NO_FINAL_DRAIN
-//@ fail  M_FORWARD_UNLOCKED
+//@ fail  M_RELEASE_QUEUED   -DCLOSE=0
+//@ fail  M_NO_NOTIFY_FULL   -DCLOSE=0
+//@ fail  M_NOTIFY_LATE      -DCLOSE=0
+//@ fail  M_NO_NOTIFY_PARK   -DCLOSE=0
+//@ fail  M_FROZEN_UNLOCKED  -DCLOSE=0
+//@ fail  M_ADOPT_UNLOCKED   -DCLOSE=0
+//@ fail  M_QUEUED_LATE      -DCLOSE=0
+//@ fail  M_NO_OWNER_CHECK   -DCLOSE=0
+//@ fail  M_NO_FINAL_DRAIN   -DCLOSE=0
+//@ fail  M_FORWARD_UNLOCKED -DNOPS=1
 //@ fail  M_FORWARD_NO_SWEEP -DCLOSE=0
-//@ fail  M_PARK_NO_DRAIN
-//@ fail  M_NO_RECHECK
+//@ fail  M_PARK_NO_DRAIN    -DNOPS=1
+//@ fail  M_NO_RECHECK       -DNOPS=1
 
 #ifndef BLOCKS
 #define BLOCKS 2

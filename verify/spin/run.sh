@@ -80,10 +80,19 @@ errors() { sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$work/pan.out" | head -n 1; }
 cut_short() { grep -m1 -o -E "max search depth too small|reached -DMEMLIM bound|out of memory|hash factor" "$work/pan.out"; }
 violation() { sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' "$work/pan.out" | head -n 1; }
 
-# Statements by line of the model that this run has not reached, but for ends.
-unreached() {
-    awk '/^unreached in/ { on = 1; next } on && /state [0-9]+,/ && !/-end-/ { sub(/^[^:]*:/, ""); sub(/,.*/, ""); print }' \
-        "$work/pan.out" | sort -u
+# The model's statements, each with its line, and those that this run has reached in some process; ends do not count.
+statements_there() { (cd "$work" && ./pan -d) | sed -n 's/.*\.pml:\([0-9]*\) => /\1 /p' | sort -u; }
+statements_reached() {
+    (cd "$work" && ./pan -d) | awk '
+        FNR == NR && /^unreached in/ { process = $NF; on = 1; next }
+        FNR == NR { if (on && match($0, /state [0-9]+/)) missed[process " " substr($0, RSTART + 6, RLENGTH - 6)] = 1; next }
+        /^(proctype|init|claim)/ { process = $1 == "init" ? "init" : $2; next }
+        /=> / && match($0, /\.pml:[0-9]+/) && !((process " " $2) in missed) {
+            line = substr($0, RSTART + 5, RLENGTH - 5)
+            sub(/.*=> /, "")
+            print line " " $0
+        }
+    ' "$work/pan.out" - | sort -u
 }
 
 seconds_since() { # EPOCHREALTIME of the start
@@ -94,7 +103,7 @@ seconds_since() { # EPOCHREALTIME of the start
 hold() { # MODEL NAME FLAG...
     local model=$1 name=$2 start=$EPOCHREALTIME why
     shift 2
-    if ! why=$(search "$model" -O2 "$@"); then
+    if ! why=$(search "$model" -O1 "$@"); then
         verdict FAIL "$model/$name" ": $why"
     elif [ "$(errors)" != 0 ]; then
         verdict FAIL "$model/$name" ": $(violation); spin -a $* $model.pml"
@@ -103,13 +112,8 @@ hold() { # MODEL NAME FLAG...
     else
         total_states=$((total_states + $(states)))
         verdict PASS "$model/$name" " holds: $(states) states, $(seconds_since "$start") s"
-        unreached >"$work/unreached.now"
-        if [ -e "$work/unreached.all" ]; then
-            comm -12 "$work/unreached.all" "$work/unreached.now" >"$work/unreached.both"
-            mv "$work/unreached.both" "$work/unreached.all"
-        else
-            mv "$work/unreached.now" "$work/unreached.all"
-        fi
+        statements_there >>"$work/there"
+        statements_reached >>"$work/reached"
     fi
 }
 
@@ -133,7 +137,8 @@ mutant() { # MODEL MUTANT FLAG...
 begin=$EPOCHREALTIME
 for model in "${models[@]}"; do
     cp "$here/$model.pml" "$work/"
-    rm -f "$work/unreached.all"
+    : >"$work/there"
+    : >"$work/reached"
     count=0
     while read -r kind name flags; do
         count=$((count + 1))
@@ -147,13 +152,13 @@ for model in "${models[@]}"; do
     done < <(sed -n 's|^//@ *||p' "$here/$model.pml")
     [ $count -ne 0 ] || verdict FAIL "$model" ": its heading names no runs"
     # A statement that no run reaches proves nothing.
-    if [ -s "$work/unreached.all" ]; then
-        verdict FAIL "$model/reached" ": no run reaches line $(paste -sd, "$work/unreached.all")"
-    fi
+    while read -r line text; do
+        verdict FAIL "$model/reached" ": no run reaches line $line, $text"
+    done < <(comm -23 <(sort -u "$work/there") <(sort -u "$work/reached") | sort -n)
     # Every mutant of the text is run.
-    for name in $(grep -o "\bM_[A-Z_]*\b" "$here/$model.pml" | sort -u); do
+    while read -r name; do
         grep -q "^//@ fail *$name\b" "$here/$model.pml" || verdict FAIL "$model/$name" ": the heading does not run this mutant"
-    done
+    done < <(grep -o "\bM_[A-Z_]*\b" "$here/$model.pml" | sort -u)
 done
 echo "spin: $passed passed, $failed failed; $total_states states searched to the end in $(seconds_since "$begin") s"
 [ $failed -eq 0 ]
