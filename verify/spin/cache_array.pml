@@ -10,7 +10,7 @@
 //              here              code
 //              lookup            slab/kmem_cache.hpp child_of; slab/alloc.cc try_cache (slot held), alloc_in_section (section)
 //              grow              slab/cache_lifecycle.cc grow_array, retire_array, free_retired
-//              create_child      slab/cache_lifecycle.cc create_child, publish; create_root_cache
+//              create_child      slab/cache_lifecycle.cc create_child, publish; create_root_cache, make_root
 //
 // Properties.  A1  A reader does not touch an array that was freed.
 //              A2  An owner has one child for a root cache: none is made twice, none is lost by a copy.

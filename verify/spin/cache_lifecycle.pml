@@ -9,6 +9,7 @@
 //              V_RCU    DESIGN.md 6, enqueue_unless_dying() in a read-side section; destroy waits a grace period after the flag
 //              V_EXEC   src/slab/cache_lifecycle.cc as it is: no gate; offline and destroy are single items of the executor,
 //                       the last put of a child always queues, children pin the root
+//              RESCAN   a group's wanted bits stay set, so that a later work looks at this root's once more
 //              REF_SWITCH  (with V_LOCK, V_RCU) killing a child starts another grace period, as a percpu_ref's switch does or
 //                       the pages of a typesafe_by_rcu cache: a stage that a flushed stage starts
 //
@@ -47,7 +48,7 @@
 //              M_NO_TRYGET          destroy looks at a child's count instead of taking a reference
 //              M_PLAIN_LOCK         the lock does not block signals: a free in a handler spins on what its own thread holds
 //              M_ALIAS              the flag is set although another user of the cache remains
-//              M_NO_DYING_CREATE    creation does not test the flag, and the wanted bits of a group are scanned again later
+//              M_NO_DYING_CREATE    RESCAN: creation does not test the flag
 //              M_KILL_TWICE         V_EXEC: destroy kills children that are not published any more as well
 //              M_NO_EXCLUSION       destroy does not keep the executor out while it shuts the children down
 // Source.      Gushchin 2019; kernel-memcg.md 1.4, 1.5, races 1-4, 10; substrate.md B1.
@@ -62,12 +63,13 @@
 //@ hold  section_live         -DV_RCU -DGROUPS=1 -DUSERS=2 -DLIVE
 //@ hold  section_switch       -DV_RCU -DGROUPS=1 -DUSERS=2 -DREF_SWITCH
 //@ hold  executor_two_groups  -DV_EXEC -DGROUPS=2 -DUSERS=1
+//@ hold  executor_rescan      -DV_EXEC -DGROUPS=1 -DUSERS=2 -DRESCAN
 //@ hold  executor_live        -DV_EXEC -DGROUPS=1 -DUSERS=2 -DLIVE
-//@ hold  executor_open        -DV_EXEC -DGROUPS=1 -DUSERS=2 -DLIVE -DOPEN
+//@ hold  executor_open        -DV_EXEC -DGROUPS=1 -DUSERS=2 -DLIVE -DOPEN -DRESCAN
 //@ long  lock_two_groups      -DV_LOCK -DGROUPS=2 -DUSERS=1 -DLIVE
 //@ long  section_two_groups_live -DV_RCU -DGROUPS=2 -DUSERS=1 -DLIVE
 //@ long  section_two_groups_switch -DV_RCU -DGROUPS=2 -DUSERS=1 -DREF_SWITCH
-//@ long  executor_two_groups_live -DV_EXEC -DGROUPS=2 -DUSERS=1 -DLIVE
+//@ long  executor_two_groups_live -DV_EXEC -DGROUPS=2 -DUSERS=1 -DLIVE -DRESCAN
 //@ long  lock_two_users_twice -DV_LOCK -DGROUPS=1 -DUSERS=2 -DNOPS=2
 //@ long  section_two_users_twice -DV_RCU -DGROUPS=1 -DUSERS=2 -DNOPS=2
 //@ long  executor_two_users_twice -DV_EXEC -DGROUPS=1 -DUSERS=2 -DNOPS=2
@@ -121,9 +123,6 @@
 #define IS_LIVE 0
 #endif
 #ifdef M_NO_DYING_CREATE
-#define RESCAN
-#endif
-#ifdef V_EXEC
 #define RESCAN
 #endif
 

@@ -10,7 +10,7 @@
 //
 //              here                code
 //              make_and_close      group/tree.cc create, link_charged; group/lifecycle.cc close, close_one
-//              put                 group/lifecycle.cc put; sync/work_queue.hpp push (the pending bit merges)
+//              put                 group/lifecycle.cc put; group/tree.cc forget_id; sync/work_queue.hpp push (the pending bit)
 //              offline             group/lifecycle.cc offline_group, reparent; counter/account.cc reparent_local
 //              callbacks           sync/executor.cc run_after_grace_period; group/lifecycle.cc after_grace_period
 //              free_group          group/lifecycle.cc free_group; group/tree.cc free_group_memory

@@ -10,7 +10,7 @@
 //
 //              here                       code (slab_ops.cc where nothing else is said)
 //              w_list, w_frozen, ...      the bits of slab_remote::word, remote.hpp
-//              push_remote                remote.hpp push_remote; free.cc push_in_section, queue_for_slot, defer_free
+//              push_remote                remote.hpp push_remote; free.cc push_in_section, free_remote, queue_for_slot, defer_free
 //              collect                    collect, take_remote: one compare-and-swap
 //              next_slab                  next_slab, make_full, make_active
 //              local_free                 free.cc free_in_section, free_local, empty_slow; make_partial, after_local_free
@@ -40,11 +40,14 @@
 //              M_FORWARD_UNLOCKED   process_queued() hands the slab on after it gave the node lock back
 //              M_FORWARD_NO_SWEEP   process_queued() hands the slab to a slot without a thread and asks for no sweep
 //              M_PARK_NO_DRAIN      closing a group does not drain the slot's queue: its thread may be idle for ever
+//              M_DRAIN_FIRST        it drains the queue and then parks: a freer may push in between
+//              M_SWEEP_OWNERLESS    the sweep leaves queues of slots with threads alone
 //              M_NO_RECHECK         a freer does not look, after its push on a slot's queue, whether the slot still holds the slab
 // Source.      snmalloc's and mimalloc's remote lists; SLUB's frozen bit.
 //
-//@ hold  closed            -DNOPS=1
+//@ hold  closed            -DNOPS=1 -DSTART_FULL
 //@ hold  open              -DNOPS=2 -DCLOSE=0
+//@ long  closed_any_start  -DNOPS=1
 //@ long  closed_two_operations -DNOPS=2
 //@ long  open_three_blocks -DBLOCKS=3 -DNOPS=2 -DCLOSE=0
 //@ fail  M_RELEASE_QUEUED   -DCLOSE=0
@@ -56,10 +59,12 @@
 //@ fail  M_QUEUED_LATE      -DCLOSE=0
 //@ fail  M_NO_OWNER_CHECK   -DCLOSE=0
 //@ fail  M_NO_FINAL_DRAIN   -DCLOSE=0
-//@ fail  M_FORWARD_UNLOCKED -DNOPS=1
+//@ fail  M_FORWARD_UNLOCKED -DNOPS=1 -DSTART_FULL
 //@ fail  M_FORWARD_NO_SWEEP -DCLOSE=0
-//@ fail  M_PARK_NO_DRAIN    -DNOPS=1
-//@ fail  M_NO_RECHECK       -DNOPS=1
+//@ fail  M_PARK_NO_DRAIN    -DNOPS=1 -DSTART_FULL
+//@ fail  M_DRAIN_FIRST      -DNOPS=1 -DSTART_FULL
+//@ fail  M_SWEEP_OWNERLESS  -DNOPS=1 -DSTART_FULL
+//@ fail  M_NO_RECHECK       -DNOPS=1 -DSTART_FULL
 
 #ifndef BLOCKS
 #define BLOCKS 2
@@ -366,8 +371,15 @@ inline push_remote(s) {
         check_after_push(target)
     :: duty && !was_frozen ->
         if
-        ::  lock_slot(s);
-            process_queued(s);
+        ::  atomic {
+                push_queue(s);
+                if
+                :: !owner[s] -> sweep_pending = 1
+                :: else
+                fi
+            };
+            lock_slot(s);
+            drain_queue(s);
             unlock_slot(s)
         :: s == O -> /* nested */
             atomic {
@@ -458,7 +470,12 @@ end:
         :: else
         fi;
         do
+#ifdef M_SWEEP_OWNERLESS
+        :: s < SLOTS && q[s] && owner[s] -> s++
+        :: atomic { s < SLOTS && q[s] && !owner[s] && !slot_locked[s] -> slot_locked[s] = 1 };
+#else
         :: atomic { s < SLOTS && q[s] && !slot_locked[s] -> slot_locked[s] = 1 }; /* with a thread there: closed first */
+#endif
             drain_queue(s);
             unlock_slot(s);
             s++
@@ -476,11 +493,14 @@ proctype close_group() {
     do
     :: s < SLOTS ->
         lock_slot(s);
+#ifdef M_DRAIN_FIRST
+        drain_queue(s);
+#endif
         if
         :: home == s -> park()
         :: else
         fi;
-#ifndef M_PARK_NO_DRAIN
+#if !defined(M_PARK_NO_DRAIN) && !defined(M_DRAIN_FIRST)
         drain_queue(s); /* after the park: a freer that found the slab still here has pushed before this */
 #endif
         unlock_slot(s);
@@ -504,7 +524,9 @@ proctype final() {
 init {
     atomic {
         if
+#ifndef START_FULL
         :: place = current
+#endif
         :: place = heap_full; w_notify = 1
         fi;
         if

@@ -16,7 +16,7 @@
 //              free_in_section          slab/free.cc free_in_section (is_mine, push)
 //              enter_scope, leave_scope slab/scope.cc, install(), enter_slow(), leave_slow()
 //              slow_alloc, open_own     slab/alloc.cc try_alloc, slab/revoke.cc cold_section, open_own; slab_ops.cc adopt
-//              close_thread             slab/revoke.cc close_thread, sync/rcu.hpp wait_for_reader, real.hpp all_barrier
+//              close_thread             slab/revoke.cc close_thread, gate.hpp shut; sync/rcu.hpp wait_for_reader, real.hpp all_barrier
 //              park                     slab/slab_ops.cc park
 //              offline                  group/lifecycle.cc offline_group, slab/heap.cc drop_heap, free_dropped_heap
 //              mem[HMAP], mem[DEPTH]    thread_heaps::map, heap::depth
