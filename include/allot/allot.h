@@ -225,6 +225,8 @@ typedef struct allot_cache_options {
 typedef struct allot_cache_report {
     uint64_t live;   /* count of live objects; the cache then lives on until the last is freed, and frees itself */
     void* sample[8]; /* some of their addresses */
+    char group[8][ALLOT_NAME_MAX + 1]; /* the name of the group that each of them is charged to */
+    void* stack[8][8]; /* in debug builds with ALLOT_DEBUG_STACKS=1: return addresses of who allocated each of them */
     uint32_t nr_samples;
 } allot_cache_report;
 
@@ -235,6 +237,9 @@ ALLOT_API void* allot_cache_alloc(allot_cache* cache) ALLOT_NOEXCEPT;
 ALLOT_API void allot_cache_free(allot_cache* cache, void* object) ALLOT_NOEXCEPT;
 /* Destroys the cache. No allocation may begin after the call. `report` may be null. Context: task. */
 ALLOT_API void allot_cache_destroy(allot_cache* cache, allot_cache_report* report) ALLOT_NOEXCEPT;
+/* Gives back the slabs of the cache that hold no objects, whichever thread or group has them. Returns bytes. Context: task, outside
+ * read-side sections. */
+ALLOT_API uint64_t allot_cache_shrink(allot_cache* cache) ALLOT_NOEXCEPT;
 ALLOT_API const char* allot_cache_name(const allot_cache* cache) ALLOT_NOEXCEPT;
 
 /* A read-side section, for objects of typesafe_by_rcu caches and of structures that you free after allot_synchronize_rcu().
@@ -244,6 +249,18 @@ ALLOT_API void allot_rcu_read_lock(void) ALLOT_NOEXCEPT;
 ALLOT_API void allot_rcu_read_unlock(void) ALLOT_NOEXCEPT;
 /* Waits until all read-side sections that began before have ended. Context: task, outside sections. */
 ALLOT_API void allot_synchronize_rcu(void) ALLOT_NOEXCEPT;
+
+/* Room that allot_free_rcu needs inside a block. Opaque. */
+typedef struct allot_rcu_head {
+    void* opaque[2];
+} allot_rcu_head;
+
+/* Frees `block`, whatever allot_free would free, once all read-side sections that began before have ended. `head` lies anywhere inside
+ * it; the rest of the block stays as it is for those readers. Nothing is allocated. Keeps errno. Context: any.
+ * Source: Linux kfree_rcu(). */
+ALLOT_API void allot_free_rcu(void* block, allot_rcu_head* head) ALLOT_NOEXCEPT;
+/* Waits until all blocks given to allot_free_rcu before are free. Context: task, outside sections. */
+ALLOT_API void allot_rcu_barrier(void) ALLOT_NOEXCEPT;
 
 /* --- Charges for memory from elsewhere ---------------------------------------------------------------------------------- */
 

@@ -36,6 +36,14 @@ class line {
         } while (value != 0);
         return *this << digits + at;
     }
+    line& stack(const char* title, void* const* frames, std::size_t count) noexcept {
+        *this << title;
+        for (std::size_t i = 0; i < count && frames[i] != nullptr; ++i) {
+            *this << " 0x";
+            number(reinterpret_cast<std::uintptr_t>(frames[i]), 16);
+        }
+        return *this;
+    }
     const char* text() const noexcept { return text_; }
     [[noreturn]] void die() noexcept {
         if (auto* handler = bug_handler.load(std::memory_order_relaxed))
@@ -46,7 +54,7 @@ class line {
     }
 
   private:
-    char text_[320];
+    char text_[768];
     std::size_t used_ = 0;
 };
 
@@ -63,6 +71,14 @@ void bug_object(const char* text, const void* object, const char* group, const c
     line out;
     out << "allot: BUG: " << text << ": address 0x";
     out.number(reinterpret_cast<std::uintptr_t>(object), 16) << ", group " << group << ", cache " << cache;
+    out.die();
+}
+
+void bug_stacks(const char* text, const char* cache, void* const* destroyed_at, void* const* used_at,
+                std::size_t count) noexcept {
+    line out;
+    out << "allot: BUG: " << text << ": cache " << cache;
+    out.stack("; destroyed at", destroyed_at, count).stack("; used at", used_at, count);
     out.die();
 }
 

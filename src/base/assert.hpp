@@ -18,6 +18,10 @@ namespace allot::base {
 [[noreturn]] ALLOT_COLD void bug_object(const char* text, const void* object, const char* group,
                                         const char* cache) noexcept;
 
+/// The same with a cache's name and two stacks of up to `count` return addresses, the one of who destroyed it first.
+[[noreturn]] ALLOT_COLD void bug_stacks(const char* text, const char* cache, void* const* destroyed_at,
+                                        void* const* used_at, std::size_t count) noexcept;
+
 /// What runs instead of abort() in tests that provoke a bug; null restores abort. It must not return.
 void set_bug_handler(void (*handler)(const char* text)) noexcept;
 

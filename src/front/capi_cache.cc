@@ -91,12 +91,12 @@ allot_cache* allot_cache_create(const char* name, const allot_cache_options* opt
 
 void* allot_cache_alloc(allot_cache* handle) noexcept {
     slab::kmem_cache& cache = cache_from(handle);
+    slab::debug_check_cache(cache);
     const slab::cache_shape& shape = cache.shape;
     void* block = nullptr;
     if (shape.link_offset == 0 && shape.index < sync::tls.capacity)
         block = slab::alloc_fast(shape.index);
     if (block == nullptr) {
-        ALLOT_ASSERT(!cache.dying.load(std::memory_order_relaxed)); // relaxed: the contract says no alloc after destroy
         if (!enter() || slab::nested()) {
             errno = ENOMEM;
             return nullptr;
@@ -117,8 +117,18 @@ void allot_cache_destroy(allot_cache* cache, allot_cache_report* report) noexcep
         slab::destroy_root_cache(cache_from(cache), &found);
     if (report == nullptr)
         return;
-    *report = {.live = found.live, .sample = {}, .nr_samples = found.nr_samples};
+    *report = {};
+    report->live = found.live;
+    report->nr_samples = found.nr_samples;
+    static_assert(sizeof report->sample == sizeof found.sample && sizeof report->group == sizeof found.group &&
+                  sizeof report->stack == sizeof found.stack);
     std::memcpy(report->sample, found.sample, sizeof report->sample);
+    std::memcpy(report->group, found.group, sizeof report->group);
+    std::memcpy(report->stack, found.stack, sizeof report->stack);
+}
+
+uint64_t allot_cache_shrink(allot_cache* cache) noexcept {
+    return cache != nullptr && enter() ? slab::shrink_root_cache(cache_from(cache)) : 0;
 }
 
 const char* allot_cache_name(const allot_cache* cache) noexcept {

@@ -7,6 +7,7 @@
 #include "front/entry.hpp"
 #include "observe/snapshot.hpp"
 #include "observe/verify.hpp"
+#include "slab/deferred_free.hpp"
 
 using namespace allot;
 using namespace allot::front;
@@ -26,6 +27,17 @@ void allot_rcu_read_unlock(void) noexcept { sync::user_read_unlock(); }
 void allot_synchronize_rcu(void) noexcept {
     if (enter())
         sync::synchronize_rcu();
+}
+
+void allot_free_rcu(void* block, allot_rcu_head* head) noexcept {
+    static_assert(sizeof(allot_rcu_head) == sizeof(slab::deferred_head));
+    if (block != nullptr && enter())
+        slab::free_after_grace_period(block, reinterpret_cast<slab::deferred_head&>(*head));
+}
+
+void allot_rcu_barrier(void) noexcept {
+    if (enter())
+        slab::deferred_free_barrier();
 }
 
 size_t allot_poll(void) noexcept { return enter() ? sync::try_run_pending() : 0; }

@@ -48,6 +48,8 @@ void allot_runtime_start(void) noexcept {
     const char* const threads = ::getenv("ALLOT_THREADS");
     if (threads != nullptr && std::strcmp(threads, "0") == 0)
         sync::allow_worker(false);
+    const char* const stacks = ::getenv("ALLOT_DEBUG_STACKS");
+    slab::debug_record_stacks(stacks != nullptr && std::strcmp(stacks, "1") == 0);
     memcg::install_process_hooks();
 }
 

@@ -9,7 +9,7 @@
 //
 //              close                 caller     unhash, dying, nr_dying, queue
 //              `- offline_work       executor   unpublish children, rewrite payers -> synchronize_rcu -> sweep slots
-//                 |                             -> kill children, move own share, put owner, put the online reference
+//                 |                             -> put children, move own share, put owner, put the online reference
 //                 `- put (last)      any        call_rcu
 //                    `- after_gp     executor   queue free
 //                       `- free_work executor   unlink, uncharge, free, put parent
@@ -21,6 +21,7 @@
 #include "slab/cache_lifecycle.hpp"
 #include "slab/metadata.hpp"
 #include "slab/slab_ops.hpp"
+#include "sync/test_point.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -87,11 +88,14 @@ void offline_group(sync::work& item) noexcept {
         count = unpublish_children(group, children);
         reparent(group, parent);
     }
+    ALLOT_TEST_POINT("offline:reparented");
     sync::synchronize_rcu();
+    ALLOT_TEST_POINT("offline:grace_period_over");
     // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
     slab::for_each_slot_closed(has_heap_of, drop_heaps_of, static_cast<slab::cache_owner*>(&group));
+    ALLOT_TEST_POINT("offline:swept");
     for (std::size_t i = 0; i < count; ++i)
-        slab::kill_cache(*children[i]);
+        slab::put_cache(*children[i]);
     counter::reparent_local(group, parent);
     group.reparented = true;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
@@ -110,6 +114,7 @@ void free_group(sync::work& item) noexcept {
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
     free_group_memory(group);
+    ALLOT_TEST_POINT("free_group:freed");
     put(parent); // last of all: what came before may have used it
 }
 
@@ -235,6 +240,7 @@ void put(mem_cgroup& group) noexcept {
     ALLOT_BUG_ON(before == 0);
     if (before != 1)
         return;
+    ALLOT_TEST_POINT("put:last");
     group.state.store(group_state::released, std::memory_order_relaxed); // relaxed: for reports
     forget_id(group); // before the grace period: who finds it by id later must not find freed memory
     group.life_work.run = after_grace_period;
@@ -260,6 +266,7 @@ int close(mem_cgroup& group, allot_report* report) noexcept {
             close_one(next);
         }
     }
+    ALLOT_TEST_POINT("close:closed");
     if (report != nullptr) {
         sort_lines(found);
         *report = found;

@@ -11,6 +11,7 @@
 #include "group/records.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/page_alloc.hpp"
+#include "sync/test_point.hpp"
 
 #include <pthread.h>
 
@@ -62,7 +63,9 @@ void before_fork() noexcept ALLOT_NO_TSA {
     tree_lock().lock();
     slab::caches_lock().lock();
     slab::stop_world();
+    sync::executor_close_for_fork();
     records_before_fork();
+    ALLOT_TEST_POINT("fork:world_stopped");
     --sync::tls.busy;
 }
 
@@ -87,6 +90,7 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
     sync::executor_after_fork_child();
     reclaim_guard().unlock();
     --sync::tls.busy;
+    slab::requeue_after_fork();
     if (!slab::nested())
         fold_allocations(nullptr);
     records_restart_counts();

@@ -12,6 +12,7 @@
 #include "platform/memory.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/metadata.hpp"
+#include "sync/test_point.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -139,6 +140,7 @@ int create_locked(mem_cgroup& parent, const char* name, const allot_limits& limi
         return error;
     }
     store_limits(group->counter(), limits);
+    ALLOT_TEST_POINT("create:equipped");
     link(*group, parent); // the first reference is the tree's, the second, taken there, the caller's
     *out = group;
     return 0;

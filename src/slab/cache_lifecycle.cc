@@ -8,6 +8,7 @@
 // Lock order.  caches.
 #include "slab/cache_lifecycle.hpp"
 
+#include "slab/debug.hpp"
 #include "slab/metadata.hpp"
 #include "slab/slab_ops.hpp"
 
@@ -77,6 +78,7 @@ bool grow_array(cache_owner& owner, std::uint32_t index) noexcept {
     }
     // (1) release: pairs with kmem_cache.hpp(1).
     owner.caches.store(fresh, std::memory_order_release);
+    ALLOT_TEST_POINT("grow_array:published");
     return true;
 }
 
@@ -88,38 +90,45 @@ void copy_name(kmem_cache& cache, const char* name) noexcept {
     cache.name[length] = '\0';
 }
 
-void release_root(kmem_cache& root) noexcept {
+void free_root(kmem_cache& root) noexcept {
     {
         lock_guard hold(table_lock);
-        root.root_link.unlink();
-        // relaxed: the index is free for the next cache; nobody looks a dying cache up.
+        // relaxed: the index is free for the next cache; nobody looks up a cache that is being destroyed.
         table[root.shape.index].store(nullptr, std::memory_order_relaxed);
     }
+    debug_cache_gone(root);
     metadata_free(&root, sizeof root);
 }
 
-void put_root(kmem_cache& root) noexcept {
-    // (3) acq_rel: pairs with slab_ops.cc(3): the last put comes after everybody's use.
-    if (root.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
-        release_root(root);
-}
-
-/// The last slab of a killed cache is gone. Executor.
-void release_cache(sync::work& item) noexcept {
-    kmem_cache& cache = base::container_of(item, &kmem_cache::release_work);
-    if (cache.is_root()) {
-        release_root(cache);
-        return;
-    }
-    hooks.cache_released(cache);
-    kmem_cache& root = *cache.root;
+void free_child(kmem_cache& child) noexcept {
+    hooks.cache_released(child);
     {
         lock_guard hold(table_lock);
-        cache.root_link.unlink();
+        child.root_link.unlink();
     }
-    metadata_free(&cache, sizeof cache);
-    put_root(root);
+    metadata_free(&child, sizeof child);
 }
+
+/// The last reference on a cache is gone. Executor.
+void release_cache(sync::work& item) noexcept {
+    kmem_cache& cache = base::container_of(item, &kmem_cache::release_work);
+    kmem_cache& root = *cache.root;
+    ALLOT_TEST_POINT("release_cache");
+    if (cache.is_root()) {
+        root.gate.finished();
+        free_root(root);
+        return;
+    }
+    free_child(cache);
+    root.gate.finished();
+    put_cache(root); // last of all
+}
+
+template <class Enqueue> void queue_kept(kmem_cache& cache, sync::work& item, Enqueue enqueue) noexcept {
+    cache.root->gate.enqueue_unless_dying(item, enqueue);
+}
+
+bool enqueue_release(sync::work& item) noexcept { return sync::queue_work(sync::stage::release, item); }
 
 void init_child(kmem_cache& child, kmem_cache& root, cache_owner& owner) noexcept {
     child.shape = root.shape;
@@ -141,8 +150,8 @@ void publish(cache_owner& owner, kmem_cache& child) noexcept {
 /// Makes the child of `owner` for the root cache with `index`. False when it cannot be had now.
 bool create_child(cache_owner& owner, std::uint32_t index) noexcept {
     kmem_cache* const root = root_cache_at(index);
-    // relaxed: destroying drains this executor after it set the flag.
-    if (root == nullptr || root->dying.load(std::memory_order_relaxed) || child_of(owner, index) != nullptr)
+    // A gate that closes from here on is no matter: the destroyer shuts this child down when the executor is its own.
+    if (root == nullptr || root->gate.life() != cache_life::live || child_of(owner, index) != nullptr)
         return true;
     if (!grow_array(owner, index))
         return false;
@@ -155,6 +164,7 @@ bool create_child(cache_owner& owner, std::uint32_t index) noexcept {
         root->children.push_back(*child);
     }
     if (hooks.cache_created(*child, owner)) {
+        ALLOT_TEST_POINT("create_child:adopted");
         publish(owner, *child);
         return true;
     }
@@ -163,7 +173,7 @@ bool create_child(cache_owner& owner, std::uint32_t index) noexcept {
         child->root_link.unlink();
     }
     metadata_free(child, sizeof *child);
-    put_root(*root);
+    put_cache(*root);
     return true;
 }
 
@@ -197,7 +207,7 @@ bool same_shape(const kmem_cache& cache, const cache_shape& shape, const char* n
            std::strncmp(cache.name, name, cache_name_bytes - 1) == 0;
 }
 
-/// An equal cache that is not dying, or a free index in `*index`.
+/// An equal cache that is not being destroyed, or a free index in `*index`.
 kmem_cache* find_alias(const cache_shape& shape, const char* name, std::uint32_t* index) noexcept
     ALLOT_REQUIRES(table_lock) {
     *index = cache_count_max;
@@ -205,7 +215,7 @@ kmem_cache* find_alias(const cache_shape& shape, const char* name, std::uint32_t
         kmem_cache* const cache = table[i].load(std::memory_order_relaxed); // relaxed: lock held
         if (cache == nullptr)
             *index = i < *index ? i : *index;
-        else if (!cache->dying.load(std::memory_order_relaxed) && same_shape(*cache, shape, name)) // relaxed: lock held
+        else if (cache->aliases != 0 && same_shape(*cache, shape, name))
             return cache;
     }
     return nullptr;
@@ -250,115 +260,9 @@ void make_root(void* data) noexcept {
     kmem_cache* const cache = enter_root(job, &alias);
     job.result = cache != nullptr ? cache : alias;
     if (cache != nullptr && !create_child(*root_owner, job.shape.index)) {
-        release_root(*cache);
+        free_root(*cache);
         job.result = nullptr;
     }
-}
-
-bool always(thread_heaps&, void*) noexcept { return true; }
-
-/// Parks the slabs of one root cache that a heap holds.
-void park_cache(heap& h, const kmem_cache& root) noexcept {
-    const std::uint32_t index = root.shape.index;
-    if (h.partial == nullptr || index >= h.capacity)
-        return;
-    if (slab* s = h.active[index].load(std::memory_order_relaxed); s != &empty_slab) { // relaxed: slot held and closed
-        h.active[index].store(&empty_slab, std::memory_order_relaxed);                 // relaxed: as above
-        deactivate(*s);
-        park(*s);
-    }
-    while (h.partial[index] != 0) {
-        slab& s = slab_at(h.partial[index]);
-        unlink(h.partial[index], s);
-        park(s);
-    }
-    for (slab* s = first_in(h.full); s != nullptr;) {
-        slab* const following = next_in(h.full, *s);
-        if (s->cache->root == &root) {
-            unlink(h.full, *s);
-            park(*s);
-        }
-        s = following;
-    }
-}
-
-void park_cache_in_slot(sync::thread_slot& slot, void* data) noexcept {
-    const auto& root = *static_cast<const kmem_cache*>(data);
-    thread_heaps& heaps = heaps_of(slot);
-    drain_queue(slot);
-    park_cache(heaps.root, root);
-    park_cache(heaps.shared, root);
-    for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        park_cache(*h, root);
-}
-
-/// Adds the addresses of live objects of an unowned slab to the report, as far as there is room. Node held.
-void take_samples(slab& s, cache_report& report) noexcept {
-    std::uint64_t is_free[(page_bytes << slab_order_max) / sizeof(void*) / 64] = {};
-    for (void* block = s.free_list; block != nullptr; block = link_of(s.cache->shape, block)) {
-        const std::uint32_t i = object_index(s, s.cache->shape, block);
-        is_free[i / 64] |= std::uint64_t{1} << (i % 64);
-    }
-    for (std::uint32_t i = 0; i < s.carved && report.nr_samples < std::size(report.sample); ++i)
-        if ((is_free[i / 64] >> (i % 64) & 1) == 0)
-            report.sample[report.nr_samples++] = start_of(s) + std::size_t{i} * s.object_bytes;
-}
-
-/// Counts live objects of unowned slabs and takes samples of them.
-void count_live(kmem_cache& cache, cache_report& report) noexcept {
-    lock_guard hold(cache.node.lock);
-    for (const std::uint32_t head : {cache.node.partial, cache.node.full})
-        for (slab* s = first_in(head); s != nullptr; s = next_in(head, *s)) {
-            collect(*s);
-            report.live += s->live();
-            take_samples(*s, report);
-        }
-}
-
-struct destruction {
-    kmem_cache& cache;
-    cache_report found;
-};
-
-/// Some children of the cache that are not marked yet, marked now. Returns their count.
-std::size_t mark_children(kmem_cache& cache, kmem_cache** out, std::size_t room) noexcept {
-    std::size_t count = 0;
-    lock_guard hold(table_lock);
-    for (kmem_cache* child = cache.children.front(); child != nullptr && count < room;
-         child = cache.children.next(*child))
-        if (!child->dying.exchange(true, std::memory_order_relaxed)) // relaxed: lock held
-            out[count++] = child;
-    return count;
-}
-
-void shut_down_child(kmem_cache& child, cache_report& found) noexcept {
-    {
-        lock_guard hold(sync::slot_at(orphan_index).lock);
-        count_live(child, found);
-    }
-    {
-        sync::rcu_guard section;
-        cache_owner& payer = load_payer(child.payer);
-        if (child_of(payer, child.shape.index) != &child)
-            return; // deactivated before: it goes with its last slab
-        unpublish_child(payer, child);
-    }
-    kill_cache(child);
-}
-
-/// Runs alone on the executor, so no removal of a group is half done.
-void shut_down(void* data) noexcept {
-    auto& job = *static_cast<destruction*>(data);
-    for_each_slot_closed(always, park_cache_in_slot, &job.cache);
-    kmem_cache* children[64];
-    while (const std::size_t count = mark_children(job.cache, children, std::size(children)))
-        for (std::size_t i = 0; i < count; ++i)
-            shut_down_child(*children[i], job.found);
-    {
-        lock_guard hold(sync::slot_at(orphan_index).lock);
-        count_live(job.cache, job.found);
-    }
-    kill_cache(job.cache);
 }
 
 } // namespace
@@ -404,22 +308,6 @@ kmem_cache* create_root_cache(const char* name, const cache_shape& wanted, std::
     return job.result;
 }
 
-void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept {
-    {
-        sync::busy_scope busy;
-        lock_guard hold(table_lock);
-        if (--cache.aliases != 0)
-            return;
-        cache.dying.store(true, std::memory_order_relaxed); // relaxed: the drain orders it for the executor
-    }
-    sync::drain(); // creations queued before the flag have run; later ones leave this cache alone
-    destruction job{cache, {}};
-    sync::run_exclusive(shut_down, &job);
-    if (report != nullptr)
-        *report = job.found;
-    sync::run_pending();
-}
-
 void create_wanted_children(cache_owner& owner) noexcept {
     for (std::uint32_t word = 0; word < std::size(owner.wanted); ++word) {
         // relaxed: queueing this work ordered the bits.
@@ -442,10 +330,25 @@ void unpublish_child(cache_owner& owner, kmem_cache& child) noexcept {
             array->entry[child.shape.index].store(nullptr, std::memory_order_relaxed); // relaxed: as above
 }
 
-void kill_cache(kmem_cache& cache) noexcept {
-    // (9) acq_rel: pairs with slab_ops.cc(3).
-    if (cache.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
-        sync::queue_work(sync::stage::release, cache.release_work);
+void put_cache(kmem_cache& cache) noexcept {
+    // (3) acq_rel: pairs with itself: the last put comes after all that earlier ones ended.
+    const std::uint64_t before = cache.refs.fetch_sub(1, std::memory_order_acq_rel);
+    ALLOT_BUG_ON(before == 0);
+    if (before != 1)
+        return;
+    ALLOT_TEST_POINT("put_cache:last");
+    cache.root->gate.enqueue_unless_dying(cache.release_work, enqueue_release);
+}
+
+void enqueue_grace_work(kmem_cache& cache) noexcept {
+    cache.root->gate.enqueue_unless_dying(cache.grace_work, sync::call_rcu);
+}
+
+void enqueue_kept(sync::work& item) noexcept {
+    if (item.run == release_cache)
+        queue_kept(base::container_of(item, &kmem_cache::release_work), item, enqueue_release);
+    else
+        queue_kept(base::container_of(item, &kmem_cache::grace_work), item, sync::call_rcu);
 }
 
 void free_cache_array(cache_owner& owner) noexcept {

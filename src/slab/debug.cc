@@ -47,6 +47,7 @@ void debug_new_slab(slab& s) noexcept {
 }
 
 void debug_on_alloc(slab& s, void* block) noexcept {
+    debug_note_stack(block);
     const std::size_t bit = bit_of(block);
     const auto mask = static_cast<std::uint8_t>(1u << (bit % 8));
     if ((arena.live_bits[bit / 8].fetch_or(mask, std::memory_order_relaxed) & mask) != 0)

@@ -8,6 +8,7 @@
 // Concurrency. any thread, Context any.
 // Lock order.  slot > node > page_alloc; none when nested.
 #include "slab/alloc.hpp"
+#include "slab/deferred_free.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/slab_ops.hpp"
@@ -223,6 +224,11 @@ static void sweep_late() noexcept {
         push_in_section(s, block, true);
         block = following;
     }
+}
+
+void requeue_after_fork() noexcept {
+    sync::queue_work(sync::stage::release, sweep_work);
+    deferred_free_after_fork();
 }
 
 void sweep_deferred() noexcept {

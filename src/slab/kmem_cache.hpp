@@ -9,7 +9,7 @@
 //              shared slab:  [object][object]...[object][owner id 4 B]...[owner id 4 B]
 //              child's slab: [object][object]...[object][rest]
 //
-// Invariants.  I1  refs = 1 while the cache takes allocations, plus 1 for each of its slabs.
+// Invariants.  I1  refs = 1 while the cache takes allocations, plus 1 for each of its slabs, plus for a root cache 1 for each child.
 //              I2  A slab is on a node list exactly while it is unowned (not frozen) and holds live objects.
 // Concurrency. node lists: node lock, which is taken with a slot lock held, so that whoever holds all slot locks (fork,
 //              verify) excludes it too.
@@ -21,6 +21,8 @@
 #include "base/list.hpp"
 #include "counter/account.hpp"
 #include "slab/arena.hpp"
+#include "slab/cache_guard.hpp"
+#include "slab/debug.hpp"
 #include "slab/size_class.hpp"
 #include "sync/executor.hpp"
 #include "sync/spinlock.hpp"
@@ -72,9 +74,13 @@ struct kmem_cache {
     sync::work grace_work;                        // typesafe_by_rcu: gives slabs back after a grace period
     std::atomic<slab_remote*> grace_new{nullptr}; // slabs whose grace period has not begun
     slab_remote* grace_waiting = nullptr;         // slabs whose grace period is under way; executor only
-    std::uint32_t aliases = 1;                    // guarded by the caches lock
-    std::atomic<bool> dying{false};
+    std::uint32_t aliases = 1;                    // root: 0 once it is being destroyed; guarded by the caches lock
+    bool shut_down = false;                       // child: met by the destroyer; guarded by the caches lock
+    cache_gate gate;                              // root: whether its and its children's work may be queued
     char name[cache_name_bytes] = {};
+#if ALLOT_DEBUG
+    debug_stack destroyed_at;
+#endif
 
     bool is_root() const noexcept { return root == this; }
 };
@@ -145,6 +151,11 @@ inline std::atomic<std::uint32_t>* owner_ids(const slab& s) noexcept {
 
 /// The root cache with `index`, or null. Context: any.
 kmem_cache* root_cache_at(std::uint32_t index) noexcept;
+
+/// Drops a reference; the last one has the cache released: deferred, or by whoever is destroying the root cache. Context: any.
+void put_cache(kmem_cache& cache) noexcept;
+/// Has the empty slabs on `grace_new` given back after a grace period. Context: any; a slab of the cache is held.
+void enqueue_grace_work(kmem_cache& cache) noexcept;
 
 /// Sets up the kmalloc caches and the root group's children of them. Context: init.
 void kmalloc_caches_init() noexcept;

@@ -11,6 +11,7 @@
 #include "slab/alloc.hpp"
 #include "slab/gate.hpp"
 #include "slab/slab_ops.hpp"
+#include "sync/test_point.hpp"
 
 namespace allot::slab {
 
@@ -160,7 +161,9 @@ void end_thread() noexcept {
         tls.heap = nullptr;
     }
     sync::thread_slot& slot = *tls.slot;
+    ALLOT_TEST_POINT("end_thread:parked");
     sync::slot_detach();
+    ALLOT_TEST_POINT("end_thread:detached");
     // What was pushed meanwhile; what comes later sees that the slot has no owner.
     sync::busy_scope busy;
     sync::lock_guard hold(slot.lock);

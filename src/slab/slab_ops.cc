@@ -10,6 +10,7 @@
 #include "slab/debug.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
+#include "sync/test_point.hpp"
 
 #include <cstring>
 
@@ -49,6 +50,7 @@ counter::charge_kind kind_of_charge(slab_kind kind) noexcept {
 bool charge_slab(kmem_cache& cache, unsigned order, slab_kind kind, shortage* why) noexcept {
     sync::rcu_guard section;
     cache_owner& payer = load_payer(cache.payer);
+    ALLOT_TEST_POINT("charge_slab:payer_read");
     why->wanted = page_bytes << order;
     why->over = nullptr;
     return counter::try_charge_pages(payer, page_bytes << order, kind_of_charge(kind), &why->over);
@@ -57,6 +59,7 @@ bool charge_slab(kmem_cache& cache, unsigned order, slab_kind kind, shortage* wh
 void uncharge_slab(kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
     sync::rcu_guard section;
     cache_owner& payer = load_payer(cache.payer);
+    ALLOT_TEST_POINT("uncharge_slab:payer_read");
     counter::uncharge_pages(payer, page_bytes << order, kind_of_charge(kind));
 }
 
@@ -136,7 +139,7 @@ void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     }
     sync::rcu_guard section; // until the work is queued: a run of it that takes the slab now could let the cache go
     push_queue(cache.grace_new, s);
-    sync::call_rcu(cache.grace_work);
+    enqueue_grace_work(cache);
 }
 
 void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
@@ -152,9 +155,7 @@ void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
     free_pages(heaps_of(slot).stash, s, order);
     cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed);                         // relaxed: a hint and a statistic
     cache.nr_pages.fetch_sub(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: a statistic
-    // (3) acq_rel: pairs with cache_lifecycle.cc(3), cache_lifecycle.cc(9): the last put comes after all that other slabs' releases did with the cache.
-    if (cache.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
-        sync::queue_work(sync::stage::release, cache.release_work);
+    put_cache(cache);
 }
 
 bool is_queued(const slab& s) noexcept {
@@ -485,14 +486,18 @@ void release_after_grace_period(sync::work& item) noexcept {
     // (11) acquire: pairs with (7).
     cache.grace_waiting = cache.grace_new.exchange(nullptr, std::memory_order_acquire);
     if (cache.grace_waiting != nullptr)
-        sync::call_rcu(cache.grace_work);
-    sync::thread_slot& orphan = sync::slot_at(orphan_index);
-    sync::lock_guard hold(orphan.lock);
-    while (over != nullptr) {
-        slab_remote* const following = over->queue_next.load(std::memory_order_relaxed); // relaxed: ordered by (11)
-        give_back_slab(orphan, slab_of_remote(*over));
-        over = following;
+        enqueue_grace_work(cache);
+    {
+        sync::thread_slot& orphan = sync::slot_at(orphan_index);
+        sync::lock_guard hold(orphan.lock);
+        while (over != nullptr) {
+            slab_remote* const following = over->queue_next.load(std::memory_order_relaxed); // relaxed: ordered by (11)
+            give_back_slab(orphan, slab_of_remote(*over));
+            over = following;
+        }
     }
+    // The last slab may have queued the cache's release, which runs after this.
+    cache.root->gate.finished();
 }
 
 void uncharge_shared(slab& s, const void* block) noexcept {
@@ -503,6 +508,7 @@ void uncharge_shared(slab& s, const void* block) noexcept {
         base::bug_object("double free", block, "?", s.cache->name);
     obj_cgroup& owner = obj_cgroup_of(id);
     cache_owner& payer = load_payer(owner.payer);
+    ALLOT_TEST_POINT("uncharge_object:payer_read");
     counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
     obj_cgroup_put(owner);
 }

@@ -8,6 +8,7 @@
 #include "sync/executor.hpp"
 
 #include "sync/sleeper.hpp"
+#include "sync/test_point.hpp"
 #include "sync/thread_slot.hpp"
 
 #include <pthread.h>
@@ -27,20 +28,65 @@ std::atomic<bool> running{false};
 std::atomic<std::uint64_t> timer_at_ns{0};
 std::atomic<void (*)() noexcept> timer_function{nullptr};
 
-std::size_t run_after_grace_period(work* batch) noexcept {
+/// Threads that are queueing an item, and whether a fork waits until there is none: an item that is marked as pending and not
+/// linked yet would never run in the child.
+std::atomic<std::uint32_t> pushing{0};
+std::atomic<bool> forking{false};
+
+/// Over a push. Items queued from the executor need none, since the fork holds the run lock. A handler on top of a push is
+/// counted by it, and must not wait for a fork that waits for that push.
+class push_scope {
+  public:
+    push_scope() noexcept : counted_((tls.flags & (in_executor | owns_the_world | in_push)) == 0) {
+        if (!counted_)
+            return;
+        for (;;) {
+            tls.flags |= in_push; // before the count: a handler in between must not wait either
+            compiler_barrier();
+            // (1) seq_cst: pairs with (3): either the fork waits for this push, or this push sees the fork.
+            pushing.fetch_add(1, std::memory_order_seq_cst);
+            // (2) seq_cst: pairs with (3), as (1).
+            if (!forking.load(std::memory_order_seq_cst)) [[likely]]
+                return;
+            pushing.fetch_sub(1, std::memory_order_relaxed); // relaxed: nothing was done under it
+            compiler_barrier();
+            tls.flags &= ~in_push;
+            platform::yield();
+        }
+    }
+    ~push_scope() {
+        if (!counted_)
+            return;
+        // (6) release: pairs with (3): who sees the count at zero sees the item linked.
+        pushing.fetch_sub(1, std::memory_order_release);
+        compiler_barrier();
+        tls.flags &= ~in_push;
+    }
+    push_scope(const push_scope&) = delete;
+    push_scope& operator=(const push_scope&) = delete;
+
+  private:
+    const bool counted_;
+};
+
+/// Runs all functions that were given to call_rcu before, after one grace period.
+std::size_t run_callbacks() noexcept ALLOT_REQUIRES(run_lock) {
+    work* const batch = queues[static_cast<std::size_t>(stage::rcu)].take_all();
+    if (batch == nullptr)
+        return 0;
     synchronize_rcu();
+    ALLOT_TEST_POINT("rcu:after_grace_period");
     return work_queue::run_all(batch);
 }
 
-std::size_t run_one_round() noexcept {
+std::size_t run_stage(stage where) noexcept ALLOT_REQUIRES(run_lock) {
+    return where == stage::rcu ? run_callbacks() : queues[static_cast<std::size_t>(where)].run_batch();
+}
+
+std::size_t run_one_round() noexcept ALLOT_REQUIRES(run_lock) {
     std::size_t count = 0;
-    for (std::size_t i = 0; i < stage_count; ++i) {
-        if (i != static_cast<std::size_t>(stage::rcu)) {
-            count += queues[i].run_batch();
-        } else if (work* batch = queues[i].take_all()) {
-            count += run_after_grace_period(batch);
-        }
-    }
+    for (std::size_t i = 0; i < stage_count; ++i)
+        count += run_stage(static_cast<stage>(i));
     return count;
 }
 
@@ -88,7 +134,11 @@ bool may_run_items() noexcept { return (tls.flags & (in_executor | owns_the_worl
 } // namespace
 
 bool queue_work(stage where, work& item) noexcept {
-    const bool queued = queues[static_cast<std::size_t>(where)].push(item);
+    bool queued = false;
+    {
+        push_scope counted;
+        queued = queues[static_cast<std::size_t>(where)].push(item);
+    }
     worker_sleep.wake();
     return queued;
 }
@@ -121,6 +171,19 @@ std::size_t try_run_pending() noexcept {
     run_lock.unlock();
     return count;
 }
+
+/// Runs what is queued for one stage now; what is being run by another thread is waited for by way of the run lock.
+static void run_one_stage(stage where) noexcept {
+    ALLOT_BUG_ON((tls.flags & in_executor) != 0 || user_reading()); // it would wait for itself
+    busy_scope busy;
+    lock_guard hold(run_lock);
+    tls.flags |= in_executor;
+    run_stage(where);
+    tls.flags &= ~in_executor;
+}
+
+void rcu_barrier() noexcept { run_one_stage(stage::rcu); }
+void flush(stage where) noexcept { run_one_stage(where); }
 
 void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept {
     ALLOT_BUG_ON((tls.flags & in_executor) != 0 || user_reading()); // it would wait for itself
@@ -163,20 +226,25 @@ void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept {
     worker_sleep.wake();
 }
 
-void executor_before_fork() noexcept ALLOT_NO_TSA {
-    if ((tls.flags & in_executor) == 0)
-        run_lock.lock();
+void executor_before_fork() noexcept ALLOT_NO_TSA { run_lock.lock(); }
+
+void executor_close_for_fork() noexcept {
+    // (3) seq_cst: pairs with (1), (2) and, as acquire, with (6). Both the store and the loads.
+    forking.store(true, std::memory_order_seq_cst);
+    for (unsigned round = 0; pushing.load(std::memory_order_seq_cst) != 0; ++round) // also (3)
+        real::pause(round);
 }
 
 void executor_after_fork_parent() noexcept ALLOT_NO_TSA {
-    if ((tls.flags & in_executor) == 0)
-        run_lock.unlock();
+    forking.store(false, std::memory_order_relaxed); // relaxed: who waits for it tries again
+    run_lock.unlock();
 }
 
 void executor_after_fork_child() noexcept ALLOT_NO_TSA {
     executor_after_fork_parent();
     // The worker did not come along; the next need starts one. Relaxed: one thread.
     running.store(false, std::memory_order_relaxed);
+    pushing.store(0, std::memory_order_relaxed); // relaxed: as above; those that were waiting did not come along
     worker_sleep.reset_after_fork();
 }
 

@@ -5,7 +5,7 @@
 // Idea.        One queue a stage (grace period, create, offline, release, free), so that a stage waits only for earlier ones.
 //              Whoever holds the run lock runs everything that is queued: the worker thread, a caller of quiesce(), or a
 //              thread that polls. So a flush never depends on another thread's progress, a forked child needs no worker,
-//              and a program without threads runs the same code.
+//              and a program without threads runs the same code. A fork waits for pushes that are under way.
 // Invariants.  I1  Items run under the run lock, so two never run at once.
 //              I2  An item of stage `rcu` runs after a grace period that began after it was queued.
 // Concurrency. queue: any thread, Context any. run_pending, drain: Context task, no lock held.
@@ -51,8 +51,11 @@ inline void drain() noexcept {
     while (run_pending() != 0) {
     }
 }
-/// Waits until all functions given to call_rcu before the call have run. Context: task.
-inline void rcu_barrier() noexcept { run_pending(); }
+/// Waits until all functions given to call_rcu before the call have run, but not for what those queued. Context: task.
+void rcu_barrier() noexcept;
+/// Waits until all items queued for the stage before the call have run, but not for what those queued. Not for stage `rcu`.
+/// Context: task.
+void flush(stage where) noexcept;
 
 /// Lets the library have a thread, or not (then somebody has to poll). The thread starts with the next need. Context: task.
 void allow_worker(bool allowed) noexcept;
@@ -64,6 +67,8 @@ void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept;
 
 /// Fork: held over it by the forking thread.
 void executor_before_fork() noexcept;
+/// The last step before the fork, with all other locks held: nobody is in the middle of queueing an item from here on.
+void executor_close_for_fork() noexcept;
 void executor_after_fork_parent() noexcept;
 void executor_after_fork_child() noexcept;
 

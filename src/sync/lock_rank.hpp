@@ -26,6 +26,8 @@ enum class lock_rank : std::uint8_t {
     owners,     ///< the table of obj_cgroup ids
     metadata,   ///< the library's own small objects
     page_alloc, ///< free pages
+    debug,      ///< what debug builds remember
+    cache_gate, ///< whether work may still be queued for a root cache
     count
 };
 

@@ -39,6 +39,7 @@ inline constexpr std::uint32_t closed_id = 0x7fffffff;
 inline constexpr std::uint32_t thread_exited = 1u << 0;
 inline constexpr std::uint32_t in_executor = 1u << 1;
 inline constexpr std::uint32_t owns_the_world = 1u << 2;
+inline constexpr std::uint32_t in_push = 1u << 3;
 
 struct alignas(cache_line_bytes) thread_slot {
     rcu_reader reader;        // I2
@@ -116,6 +117,8 @@ class rcu_guard {
     rcu_guard(const rcu_guard&) = delete;
     rcu_guard& operator=(const rcu_guard&) = delete;
 
+    /// True for the outermost section of a thread that has a slot; a handler on top of it is in one that is not.
+    bool is_outermost() const noexcept { return entered_ == own; }
     static shared_readers& shared_side() noexcept { return shared_; }
 
   private:

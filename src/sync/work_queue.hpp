@@ -33,7 +33,7 @@ template <class P> class basic_work_queue {
 
     /// Queues `item`. False if it was pending already. Context: any.
     bool push(work& item) noexcept {
-        // (1) acq_rel: pairs with (4): what was written before a merged push is visible to the run that follows.
+        // (1) acq_rel: pairs with (4), (6): what was written before a merged push is visible to the run that follows.
         if (item.pending.exchange(1, std::memory_order_acq_rel) != 0)
             return false;
         work* head = head_.load(std::memory_order_relaxed); // relaxed: a guess; the exchange checks it
@@ -78,6 +78,17 @@ template <class P> class basic_work_queue {
         return count;
     }
     std::size_t run_batch() noexcept { return run_all(take_all()); }
+
+    /// Gives what take_all() returned to `enqueue(item)` instead of running it. Consumer only.
+    template <class Enqueue> static void hand_on_all(work* item, Enqueue enqueue) noexcept {
+        while (item != nullptr) {
+            work* const following = item->next.get();
+            // (6) acq_rel: pairs with (1), as (4).
+            item->pending.exchange(0, std::memory_order_acq_rel);
+            enqueue(*item);
+            item = following;
+        }
+    }
 
   private:
     typename P::template atomic<work*> head_{nullptr};
