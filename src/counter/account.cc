@@ -9,11 +9,20 @@
 namespace allot::counter {
 
 account* root_account = nullptr;
+void (*above_high)(account& payer) noexcept = nullptr;
 
 namespace {
 
 void add_local(account& payer, charge_kind kind, std::int64_t bytes) noexcept {
     payer.record->local[static_cast<std::size_t>(kind)].fetch_add(bytes, std::memory_order_relaxed);
+}
+
+bool is_above_high(const account& payer) noexcept {
+    for (const page_counter* at = &payer.counter(); at != nullptr; at = at->parent)
+        // relaxed, both: an event, not a limit.
+        if (at->usage.load(std::memory_order_relaxed) > at->high.load(std::memory_order_relaxed)) [[unlikely]]
+            return true;
+    return false;
 }
 
 } // namespace
@@ -22,6 +31,8 @@ bool try_charge_pages(account& payer, byte_count bytes, charge_kind kind, page_c
     if (!try_charge(payer.counter(), bytes, over))
         return false;
     add_local(payer, kind, static_cast<std::int64_t>(bytes));
+    if (is_above_high(payer) && above_high != nullptr) [[unlikely]]
+        above_high(payer);
     return true;
 }
 
@@ -59,6 +70,8 @@ void reparent_local(account& from, account& to) noexcept {
     };
     move(from.counter().allocations, to.counter().allocations);
     move(from.counter().failures, to.counter().failures);
+    move(from.counter().max_events, to.counter().max_events);
+    move(from.counter().high_events, to.counter().high_events);
 }
 
 std::int64_t local_bytes(const account& payer) noexcept {

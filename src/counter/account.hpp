@@ -51,6 +51,10 @@ struct account {
 /// The account of last resort: every page is charged to it. Constant after init.
 extern account* root_account;
 
+/// Called after a charge of pages that took a counter above its `high`. Set once at init; null: nobody wants to know. Context: any,
+/// inside an RCU section or with the slot held.
+extern void (*above_high)(account& payer) noexcept;
+
 /// True for kinds whose pages the root has paid for already.
 constexpr bool paid_by_root(charge_kind kind) noexcept {
     return kind == charge_kind::shared || kind == charge_kind::metadata;

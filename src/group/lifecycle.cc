@@ -113,6 +113,7 @@ void free_group(sync::work& item) noexcept {
     counter::uncharge_object(*payer, slab::metadata_bytes(sizeof(mem_cgroup)), counter::charge_kind::metadata);
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
+    soft_limit_forget(group);
     free_group_memory(group);
     ALLOT_TEST_POINT("free_group:freed");
     put(parent); // last of all: what came before may have used it
@@ -127,6 +128,12 @@ void create_children(sync::work& item) noexcept {
     mem_cgroup& group = from_create_work(item);
     if (group.online.load(std::memory_order_relaxed)) // relaxed: decided under the tree lock, in adopt_cache
         slab::create_wanted_children(group);
+    put(group);
+}
+
+void update_soft_limit(sync::work& item) noexcept {
+    mem_cgroup& group = base::container_of(item, &mem_cgroup::soft_limit_work);
+    soft_limit_update(group);
     put(group);
 }
 
@@ -230,6 +237,7 @@ mem_cgroup& deepest(mem_cgroup& group) noexcept {
 } // namespace
 
 void init_works(mem_cgroup& group) noexcept {
+    group.soft_limit_work.run = update_soft_limit;
     group.create_work.run = create_children;
     group.life_work.run = offline_group;
 }

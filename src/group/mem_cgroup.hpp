@@ -9,7 +9,7 @@
 //              create -> online --close--> dying --offline work--> offline --last put--> released --grace period--> freed
 //
 // Invariants.  I1  refs = 1 while online or dying, + 1 per handle, per thread heap, per child that is not freed, per pending
-//                  creation. It never goes from 0 to 1.
+//                  creation or soft-limit update. It never goes from 0 to 1.
 //              I2  An online group's ancestors are online.
 //              I3  The parent pointer is valid until the group is freed; the parent's reference is put as the last step.
 //              I4  nr_dying of a group = closed descendants that are not freed.
@@ -20,6 +20,7 @@
 #pragma once
 
 #include "allot/allot.h"
+#include "group/soft_limit.hpp"
 #include "slab/alloc.hpp"
 #include "slab/obj_cgroup.hpp"
 
@@ -55,7 +56,10 @@ struct mem_cgroup : slab::cache_owner {
     base::list<slab::kmem_cache, &slab::kmem_cache::payer_link> own_caches;
     base::list<slab::obj_cgroup, &slab::obj_cgroup::link> owners;
     base::list<front_place, &front_place::link> places;
+    std::atomic<mem_cgroup_per_node*> nodes{nullptr}; // null until the group is first above its `high`
+    std::atomic<std::uint64_t> noted_nodes{0};        // where it was above its `high` since the last update; a bit a node
     sync::work create_work;
+    sync::work soft_limit_work;
     sync::work life_work; // offline, then the grace period, then free: one at a time
 
     mem_cgroup* parent_group() const noexcept { return static_cast<mem_cgroup*>(parent); }

@@ -68,7 +68,10 @@ bool reclaim_at_limit(counter::page_counter& over, counter::byte_count bytes, un
     mem_cgroup* const group = group_of(over);
     if (group == nullptr)
         return attempt == 0; // freed meanwhile: the next try charges somebody else
-    const counter::byte_count freed = reclaim(*group);
+    // The root's limit, or the machine's: those that are furthest above their `high` are asked first.
+    counter::byte_count freed = group == root_group ? soft_limit_reclaim(bytes) : 0;
+    if (freed < bytes)
+        freed += reclaim(*group);
     // relaxed: the next attempt finds out for sure.
     const counter::byte_count usage = over.usage.load(std::memory_order_relaxed);
     const counter::byte_count max = over.max.load(std::memory_order_relaxed); // relaxed: as above

@@ -37,6 +37,7 @@ bool bring_up() noexcept {
     slab::hooks = {tryget_owner,     put_owner,    want_child,   owner_name,
                    reclaim_at_limit, note_failure, forget_cache, adopt_cache};
     slab::obj_cgroup_unlink = forget_owner;
+    counter::above_high = soft_limit_note;
     platform::membarrier_ready();
     if (!slab::arena_init() || !tree_init() || !slab::obj_cgroup_init())
         return false;

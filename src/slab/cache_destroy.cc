@@ -122,8 +122,8 @@ std::size_t mark_children(kmem_cache& cache, kmem_cache** out, std::size_t room)
     lock_guard hold(caches_lock());
     for (kmem_cache* child = cache.children.front(); child != nullptr && count < room;
          child = cache.children.next(*child))
-        if (!child->shut_down) {
-            child->shut_down = true;
+        if (child->aliases != 0) {
+            child->aliases = 0;
             out[count++] = child;
         }
     return count;

@@ -64,6 +64,7 @@ struct kmem_cache {
     std::atomic<cache_owner*> payer{nullptr}; // who pays for its slabs now; read inside an RCU section
     std::atomic<std::uint64_t> refs{1};       // I1
     std::atomic<std::uint32_t> nr_slabs{0};
+    std::uint32_t aliases = 1;              // 0 once it is being destroyed; a child has 1; guarded by the caches lock
     std::atomic<std::uint64_t> nr_pages{0}; // in those slabs
     kmem_cache_node node;
     base::list_node payer_link; // in the list of the group that pays; guarded by the tree lock
@@ -74,8 +75,6 @@ struct kmem_cache {
     sync::work grace_work;                        // typesafe_by_rcu: gives slabs back after a grace period
     std::atomic<slab_remote*> grace_new{nullptr}; // slabs whose grace period has not begun
     slab_remote* grace_waiting = nullptr;         // slabs whose grace period is under way; executor only
-    std::uint32_t aliases = 1;                    // root: 0 once it is being destroyed; guarded by the caches lock
-    bool shut_down = false;                       // child: met by the destroyer; guarded by the caches lock
     cache_gate gate;                              // root: whether its and its children's work may be queued
     char name[cache_name_bytes] = {};
 #if ALLOT_DEBUG
@@ -84,6 +83,9 @@ struct kmem_cache {
 
     bool is_root() const noexcept { return root == this; }
 };
+#if !ALLOT_DEBUG
+static_assert(sizeof(kmem_cache) <= 256, "a child cache is one object of metadata of this size");
+#endif
 
 /// What the slab layer knows of a group.
 struct cache_array {
