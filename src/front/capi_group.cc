@@ -47,13 +47,8 @@ allot_group* allot_group_get(allot_group* group) noexcept {
 }
 
 void allot_group_put(allot_group* group) noexcept {
-    if (group == nullptr)
-        return;
-    memcg::mem_cgroup& target = *group_from(group);
-    if (&target != memcg::root_group)
-        memcg::put(target);
-    else
-        target.refs.fetch_sub(1, std::memory_order_relaxed); // relaxed: the root is immortal
+    if (group != nullptr)
+        memcg::put(*group_from(group));
 }
 
 allot_group* allot_group_parent(allot_group* group) noexcept {

@@ -23,6 +23,7 @@
 #include "slab/slab_ops.hpp"
 #include "sync/test_point.hpp"
 
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -78,6 +79,10 @@ void drop_heaps_of(sync::thread_slot& slot, void* data) noexcept {
     }
 }
 
+void free_cells(sync::percpu_cells& cells) noexcept {
+    slab::metadata_free(&cells, sync::percpu_cells::bytes_for(cells.count()));
+}
+
 void offline_group(sync::work& item) noexcept {
     mem_cgroup& group = from_life_work(item);
     mem_cgroup& parent = *group.parent_group();
@@ -96,6 +101,8 @@ void offline_group(sync::work& item) noexcept {
     ALLOT_TEST_POINT("offline:swept");
     for (std::size_t i = 0; i < count; ++i)
         slab::put_cache(*children[i]);
+    if (sync::percpu_cells* const cells = group.refs.confirm_kill())
+        free_cells(*cells);
     counter::reparent_local(group, parent);
     group.reparented = true;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
@@ -114,6 +121,7 @@ void free_group(sync::work& item) noexcept {
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
     soft_limit_forget(group);
+    group.refs.exit();
     free_group_memory(group);
     ALLOT_TEST_POINT("free_group:freed");
     put(parent); // last of all: what came before may have used it
@@ -124,10 +132,25 @@ void after_grace_period(sync::work& item) noexcept {
     sync::queue_work(sync::stage::free, item);
 }
 
+/// Gives a hot group cells for the threads there are, and some more. Without memory it stays atomic. Executor.
+void make_cells(mem_cgroup& group) noexcept {
+    constexpr std::uint32_t count_max = slab::metadata_max_bytes / cache_line_bytes - 1;
+    const std::uint32_t wanted = std::bit_ceil(sync::slots_used() + 1) - 1; // fills its size of metadata
+    const std::uint32_t count = wanted < count_max ? wanted : count_max;
+    void* const memory = slab::metadata_alloc(sync::percpu_cells::bytes_for(count), nullptr);
+    if (memory == nullptr)
+        return;
+    sync::percpu_cells& cells = sync::percpu_cells::create(memory, count);
+    if (!group.refs.switch_to_percpu(cells))
+        free_cells(cells);
+}
+
 void create_children(sync::work& item) noexcept {
     mem_cgroup& group = from_create_work(item);
     if (group.online.load(std::memory_order_relaxed)) // relaxed: decided under the tree lock, in adopt_cache
         slab::create_wanted_children(group);
+    if (group.refs.is_hot() && !group.refs.is_percpu() && !group.refs.is_dying())
+        make_cells(group);
     put(group);
 }
 
@@ -199,6 +222,7 @@ void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
     group.record->state.store(ALLOT_RECORD_DYING, std::memory_order_relaxed);
     // (1) release: pairs with counter/account.hpp(1): who sees it closed charges an ancestor.
     group.online.store(false, std::memory_order_release);
+    group.refs.begin_kill(); // the offline work confirms it after its grace period
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
     group.life_work.run = offline_group;
@@ -243,10 +267,7 @@ void init_works(mem_cgroup& group) noexcept {
 }
 
 void put(mem_cgroup& group) noexcept {
-    // (3) acq_rel: pairs with itself: the last put comes after all uses that earlier puts ended.
-    const std::uint64_t before = group.refs.fetch_sub(1, std::memory_order_acq_rel);
-    ALLOT_BUG_ON(before == 0);
-    if (before != 1)
+    if (&group == root_group || !group.refs.put())
         return;
     ALLOT_TEST_POINT("put:last");
     group.state.store(group_state::released, std::memory_order_relaxed); // relaxed: for reports
@@ -284,10 +305,13 @@ int close(mem_cgroup& group, allot_report* report) noexcept {
 
 void want_child(slab::cache_owner& owner) noexcept {
     auto& group = static_cast<mem_cgroup&>(owner);
-    get(group); // the caller's heap holds one
+    if (&group != root_group && !group.refs.tryget_online())
+        return; // it is going
     if (!sync::queue_work(sync::stage::create, group.create_work))
         put(group);
 }
+
+void heat_up(mem_cgroup& group) noexcept { want_child(group); }
 
 bool adopt_cache(slab::kmem_cache& child, slab::cache_owner& payer) noexcept {
     auto& group = static_cast<mem_cgroup&>(payer);

@@ -10,6 +10,7 @@
 //
 // Invariants.  I1  refs = 1 while online or dying, + 1 per handle, per thread heap, per child that is not freed, per pending
 //                  creation or soft-limit update. It never goes from 0 to 1.
+//                  Atomic at first, per slot once the group is hot, atomic again from the offline work on (percpu_ref.hpp).
 //              I2  An online group's ancestors are online.
 //              I3  The parent pointer is valid until the group is freed; the parent's reference is put as the last step.
 //              I4  nr_dying of a group = closed descendants that are not freed.
@@ -23,6 +24,7 @@
 #include "group/soft_limit.hpp"
 #include "slab/alloc.hpp"
 #include "slab/obj_cgroup.hpp"
+#include "sync/percpu_ref.hpp"
 
 namespace allot::memcg {
 
@@ -42,7 +44,7 @@ struct front_place {
 };
 
 struct mem_cgroup : slab::cache_owner {
-    std::atomic<std::uint64_t> refs{1};
+    sync::percpu_ref refs; // I1
     std::atomic<std::uint32_t> nr_dying{0};
     std::uint32_t depth = 0;       // constant; 0 for the root
     std::uint32_t nr_children = 0; // guarded by the tree lock, as all below
@@ -57,7 +59,7 @@ struct mem_cgroup : slab::cache_owner {
     base::list<slab::obj_cgroup, &slab::obj_cgroup::link> owners;
     base::list<front_place, &front_place::link> places;
     std::atomic<mem_cgroup_per_node*> nodes{nullptr}; // null until the group is first above its `high`
-    std::atomic<std::uint64_t> noted_nodes{0};        // where it was above its `high` since the last update; a bit a node
+    std::atomic<std::uint64_t> noted_nodes{0}; // where it was above its `high` since the last update; a bit a node
     sync::work create_work;
     sync::work soft_limit_work;
     sync::work life_work; // offline, then the grace period, then free: one at a time
@@ -72,13 +74,18 @@ extern mem_cgroup* root_group;
 /// The lock of the tree. Context: task, on a busy thread.
 sync::spinlock& tree_lock() noexcept;
 
+/// Has the group's references counted per slot from some time on. Context: any, reference held.
+ALLOT_COLD void heat_up(mem_cgroup& group) noexcept;
+/// Adds a reference; the caller holds one. The root's are not counted: it is immortal. Context: any.
 inline void get(mem_cgroup& group) noexcept {
-    // Relaxed: the caller holds a reference, so the group cannot be released meanwhile.
-    [[maybe_unused]] const auto before = group.refs.fetch_add(1, std::memory_order_relaxed);
-    ALLOT_ASSERT(before != 0);
+    if (&group == root_group)
+        return;
+    group.refs.get();
+    if (group.refs.is_hot() && !group.refs.is_percpu()) [[unlikely]]
+        heat_up(group);
 }
 /// A reference, if the group is not released yet. The caller holds an RCU section or the tree lock.
-[[nodiscard]] bool tryget(mem_cgroup& group) noexcept;
+[[nodiscard]] inline bool tryget(mem_cgroup& group) noexcept { return &group == root_group || group.refs.tryget(); }
 /// Drops a reference; the last one only enqueues. Context: any.
 void put(mem_cgroup& group) noexcept;
 

@@ -158,15 +158,6 @@ void read_limits(const counter::page_counter& counter, allot_limits& out) noexce
     out.max = counter.max.load(std::memory_order_relaxed); // relaxed: as above
 }
 
-bool tryget(mem_cgroup& group) noexcept {
-    std::uint64_t refs = group.refs.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
-    while (refs != 0)
-        // Relaxed: the section or lock that the caller holds keeps the memory; the count orders nothing.
-        if (group.refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed))
-            return true;
-    return false;
-}
-
 /// Who creates faster than the worker removes does some of the removing.
 static void help_with_removals() noexcept {
     constexpr std::uint32_t dying_max = 4096;

@@ -26,7 +26,7 @@ class heaps : public allot_test::core_test {
                 return h;
         return nullptr;
     }
-    static std::uint64_t refs_of(const allot::group& group) { return inside(group).refs; }
+    static std::uint64_t refs_of(const allot::group& group) { return inside(group).refs.count(); }
 };
 
 TEST_F(heaps, are_made_by_the_first_scope_and_hold_one_reference_on_the_group) {
