@@ -40,7 +40,7 @@ void allot_rcu_barrier(void) noexcept {
         slab::deferred_free_barrier();
 }
 
-size_t allot_poll(void) noexcept { return enter() ? sync::try_run_pending() : 0; }
+size_t allot_poll(void) noexcept { return enter() ? sync::try_run_ready() : 0; }
 
 uint64_t allot_purge(void) noexcept { return enter() ? slab::purge() : 0; }
 

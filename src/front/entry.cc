@@ -37,7 +37,7 @@ void leave() noexcept {
     memcg::note_dirty_pages();
     if (sync::work_due() && !sync::worker_running()) {
         platform::errno_guard keep;
-        sync::try_run_pending();
+        sync::try_run_ready();
     }
 }
 

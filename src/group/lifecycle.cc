@@ -8,11 +8,14 @@
 //              executor frees the group and puts the parent, in this order.
 //
 //              close                 caller     unhash, dying, nr_dying, queue
-//              `- offline_work       executor   unpublish children, rewrite payers -> synchronize_rcu -> sweep slots
-//                 |                             -> put children, move own share, put owner, put the online reference
-//                 `- put (last)      any        call_rcu
-//                    `- after_gp     executor   queue free
-//                       `- free_work executor   unlink, uncharge, free, put parent
+//              `- offline_group      executor   unpublish children, rewrite payers, call_rcu
+//                 `- finish_offline  executor   sweep slots, put children, confirm the kill, move own share,
+//                    |                          put owner, put the online reference
+//                    `- put (last)   any        call_rcu
+//                       `- after_gp  executor   queue free
+//                          `- free   executor   unlink, uncharge, free, put parent
+//
+//              A grace period serves all groups that wait for one, so many that close at once cost few.
 //
 // Concurrency. see mem_cgroup.hpp. The works run one at a time.
 // Lock order.  tree > slot; nothing is held over the grace period.
@@ -36,16 +39,24 @@ using sync::lock_guard;
 mem_cgroup& from_life_work(sync::work& item) noexcept { return base::container_of(item, &mem_cgroup::life_work); }
 mem_cgroup& from_create_work(sync::work& item) noexcept { return base::container_of(item, &mem_cgroup::create_work); }
 
-/// The children that were published for the group, unpublished now. Returns their count. Tree lock held.
-std::size_t unpublish_children(mem_cgroup& group, slab::kmem_cache** out) noexcept {
-    std::size_t count = 0;
+/// Unpublishes the children that were published for the group, and keeps them on its list `going`. Tree lock held.
+void unpublish_children(mem_cgroup& group) noexcept {
     group.own_caches.for_each([&](slab::kmem_cache& child) noexcept {
         if (slab::child_of(group, child.shape.index) != &child)
             return; // inherited, or destroyed with its root cache
         slab::unpublish_child(group, child);
-        out[count++] = &child;
+        // The link of its release is free until the reference goes that end_children() puts.
+        child.release_work.next.set(group.going);
+        group.going = &child.release_work;
     });
-    return count;
+}
+
+/// Puts the references that keep the unpublished children from being released.
+void end_children(mem_cgroup& group) noexcept {
+    while (sync::work* const item = group.going) {
+        group.going = item->next.get();
+        slab::put_cache(base::container_of(*item, &slab::kmem_cache::release_work));
+    }
 }
 
 void reparent(mem_cgroup& group, mem_cgroup& parent) noexcept {
@@ -83,41 +94,56 @@ void free_cells(sync::percpu_cells& cells) noexcept {
     slab::metadata_free(&cells, sync::percpu_cells::bytes_for(cells.count()));
 }
 
-void offline_group(sync::work& item) noexcept {
+/// The nearest ancestor whose own share has not moved on: groups go children first, but a grace period that was put off may
+/// turn the order of the second half round.
+mem_cgroup& heir_of(const mem_cgroup& group) noexcept {
+    mem_cgroup* heir = group.parent_group();
+    while (heir->reparented)
+        heir = heir->parent_group();
+    return *heir;
+}
+
+/// The second half of going offline: nobody has the old pointers any more, but for the heaps.
+void finish_offline(sync::work& item) noexcept {
     mem_cgroup& group = from_life_work(item);
-    mem_cgroup& parent = *group.parent_group();
-    slab::kmem_cache* children[slab::cache_count_max];
-    std::size_t count = 0;
-    {
-        lock_guard hold(tree_lock());
-        count = unpublish_children(group, children);
-        reparent(group, parent);
-    }
-    ALLOT_TEST_POINT("offline:reparented");
-    sync::synchronize_rcu();
     ALLOT_TEST_POINT("offline:grace_period_over");
     // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
     slab::for_each_slot_closed(has_heap_of, drop_heaps_of, static_cast<slab::cache_owner*>(&group));
     ALLOT_TEST_POINT("offline:swept");
-    for (std::size_t i = 0; i < count; ++i)
-        slab::put_cache(*children[i]);
+    end_children(group);
     if (sync::percpu_cells* const cells = group.refs.confirm_kill())
         free_cells(*cells);
-    counter::reparent_local(group, parent);
+    counter::reparent_local(group, heir_of(group));
     group.reparented = true;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
     slab::obj_cgroup_put(*group.objects);
     put(group);
 }
 
+void offline_after_grace_period(sync::work& item) noexcept {
+    item.run = finish_offline;
+    sync::queue_work(sync::stage::offline, item);
+}
+
+/// The first half: whoever looks from now on finds the parent.
+void offline_group(sync::work& item) noexcept {
+    mem_cgroup& group = from_life_work(item);
+    {
+        lock_guard hold(tree_lock());
+        unpublish_children(group);
+        reparent(group, *group.parent_group());
+        group.deactivated = true;
+    }
+    ALLOT_TEST_POINT("offline:reparented");
+    item.run = offline_after_grace_period;
+    sync::call_rcu(item);
+}
+
 void free_group(sync::work& item) noexcept {
     mem_cgroup& group = from_life_work(item);
     mem_cgroup& parent = *group.parent_group();
     ALLOT_ASSERT(group.own_caches.empty() && group.owners.empty() && group.children.empty());
-    mem_cgroup* payer = &parent;
-    while (payer->reparented)
-        payer = payer->parent_group();
-    counter::uncharge_object(*payer, slab::metadata_bytes(sizeof(mem_cgroup)), counter::charge_kind::metadata);
+    counter::uncharge_object(heir_of(group), slab::metadata_bytes(sizeof(mem_cgroup)), counter::charge_kind::metadata);
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
     soft_limit_forget(group);

@@ -24,6 +24,7 @@
 #include "group/soft_limit.hpp"
 #include "slab/alloc.hpp"
 #include "slab/obj_cgroup.hpp"
+#include "sync/mutex.hpp"
 #include "sync/percpu_ref.hpp"
 
 namespace allot::memcg {
@@ -49,7 +50,9 @@ struct mem_cgroup : slab::cache_owner {
     std::uint32_t depth = 0;       // constant; 0 for the root
     std::uint32_t nr_children = 0; // guarded by the tree lock, as all below
     std::atomic<group_state> state{group_state::online};
-    bool reparented = false; // its own share was moved to the parent; executor only
+    bool deactivated = false;    // what pointed to it points to the parent; executor only, as both below
+    bool reparented = false;     // its own share was moved to the parent
+    sync::work* going = nullptr; // unpublished children, by their release works
     front_place* place = nullptr;
     mem_cgroup* hash_next = nullptr;
     base::list_node sibling; // in parent->children while online, then in parent->dying
@@ -111,7 +114,7 @@ bool is_below(const counter::account& group, const counter::account& ancestor) n
 /// Gives back what the subtree's heaps hold and nobody uses. Returns bytes uncharged. Context: task, no lock held.
 counter::byte_count reclaim(mem_cgroup& group) noexcept;
 /// Held over fork by the forking thread.
-sync::spinlock& reclaim_guard() noexcept;
+sync::mutex& reclaim_guard() noexcept;
 /// Brings the `allocations` figure of the group (null: of all) up to date. Context: task, no lock held.
 void fold_allocations(mem_cgroup* group) noexcept;
 /// Reads the figures. Context: task, no lock held.

@@ -17,7 +17,7 @@ namespace allot::memcg {
 
 namespace {
 
-constinit sync::spinlock reclaim_lock{sync::lock_rank::reclaim};
+constinit sync::mutex reclaim_lock{sync::lock_rank::reclaim};
 
 bool holds_slabs_below(slab::thread_heaps& heaps, void* data) noexcept {
     const auto& top = *static_cast<const mem_cgroup*>(data);
@@ -46,11 +46,12 @@ void park_below(sync::thread_slot& slot, void* data) noexcept {
 
 } // namespace
 
-sync::spinlock& reclaim_guard() noexcept { return reclaim_lock; }
+sync::mutex& reclaim_guard() noexcept { return reclaim_lock; }
 
 counter::byte_count reclaim(mem_cgroup& group) noexcept {
-    if ((sync::tls.flags & (sync::owns_the_world | sync::in_executor)) != 0)
-        return 0; // over fork, and for the executor, which holds a later rank
+    if ((sync::tls.flags & (sync::owns_the_world | sync::in_executor | sync::in_marked_handler)) != 0)
+        return 0; // over fork, in a handler, and for the executor, which holds a later rank
+    sync::might_reclaim();
     const auto& usage = group.counter().usage;
     counter::byte_count before = 0;
     {
@@ -59,7 +60,7 @@ counter::byte_count reclaim(mem_cgroup& group) noexcept {
         before = usage.load(std::memory_order_relaxed); // relaxed: an estimate
         slab::for_each_slot_closed(holds_slabs_below, park_below, &group);
     }
-    sync::try_run_pending();
+    sync::try_run_ready();
     const counter::byte_count after = usage.load(std::memory_order_relaxed); // relaxed: an estimate
     return after < before ? before - after : 0;
 }

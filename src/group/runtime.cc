@@ -121,6 +121,7 @@ bool ensure_runtime() noexcept {
         return true;
     if (now == not_started && phase.compare_exchange_strong(now, starting, std::memory_order_acquire, // (3) as (1)
                                                             std::memory_order_relaxed)) {             // relaxed: lost
+        sync::busy_scope busy; // a handler on top must neither take a lock nor wait for us
         const bool up = bring_up();
         // (2) release: pairs with (1).
         phase.store(up ? ready : broken, std::memory_order_release);

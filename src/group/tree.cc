@@ -162,7 +162,7 @@ void read_limits(const counter::page_counter& counter, allot_limits& out) noexce
 static void help_with_removals() noexcept {
     constexpr std::uint32_t dying_max = 4096;
     if (root_group->nr_dying.load(std::memory_order_relaxed) > dying_max) // relaxed: a hint
-        sync::run_pending();
+        sync::run_ready();
 }
 
 int create(mem_cgroup& parent, const char* name, const allot_limits* limits, mem_cgroup** out) noexcept {
@@ -182,7 +182,7 @@ int create(mem_cgroup& parent, const char* name, const allot_limits* limits, mem
             return error;
         // Closed groups that wait for their removal hold records and memory. The executor itself neither waits nor reclaims.
         const bool on_executor = (sync::tls.flags & sync::in_executor) != 0;
-        if (attempt == 0 && !on_executor && (sync::run_pending() != 0 || over != nullptr)) {
+        if (attempt == 0 && !on_executor && (sync::run_ready() != 0 || over != nullptr)) {
             if (over != nullptr)
                 reclaim_at_limit(*over, sizeof(mem_cgroup), attempt);
             continue;

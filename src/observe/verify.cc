@@ -30,9 +30,13 @@ struct shares {
 
 struct recount {
     allot_verify_report& report;
-    shares* found;     // by group id
-    std::size_t bytes; // of `found`
+    shares* found;       // by group id
+    std::uint64_t* refs; // references on each obj_cgroup that were found, by its id; null without memory for it
 
+    void note_reference(std::uint32_t id) noexcept {
+        if (refs != nullptr)
+            ++refs[id];
+    }
     shares& of(const slab::cache_owner& owner) noexcept { return found[owner.record->id]; }
     void add(const slab::cache_owner& owner, charge_kind kind, std::uint64_t bytes_found) noexcept {
         of(owner).kind[static_cast<std::size_t>(kind)] += static_cast<std::int64_t>(bytes_found);
@@ -78,6 +82,7 @@ void count_shared(recount& all, slab::slab& s) noexcept {
         if (id == 0)
             continue;
         ++owned;
+        all.note_reference(id);
         const slab::cache_owner& payer = *slab::obj_cgroup_of(id).payer.load(std::memory_order_relaxed);
         if (&payer != slab::root_owner)
             all.move(payer, charge_kind::shared, s.object_bytes);
@@ -100,6 +105,7 @@ std::size_t count_page(recount& all, slab::slab& s) noexcept {
         return std::size_t{1} << s.order;
     case slab::slab_kind::large:
         ++all.report.objects;
+        all.note_reference(s.payer->id);
         all.add(*s.payer->payer.load(std::memory_order_relaxed), charge_kind::large, s.run_pages() * page_bytes);
         return s.run_pages();
     case slab::slab_kind::metadata:
@@ -114,16 +120,84 @@ std::size_t count_page(recount& all, slab::slab& s) noexcept {
     return 1;
 }
 
+/// Who pays for what was the group's: its nearest ancestor that is not going itself.
+const mem_cgroup& heir_of(const mem_cgroup& group) noexcept {
+    const mem_cgroup* heir = group.parent_group();
+    while (heir->deactivated)
+        heir = heir->parent_group();
+    return *heir;
+}
+
 void count_group_memory(recount& all, mem_cgroup& group) noexcept {
     if (&group != memcg::root_group) {
-        const mem_cgroup* payer = group.parent_group();
-        while (payer->reparented)
-            payer = payer->parent_group();
-        if (payer != memcg::root_group)
-            all.move(*payer, charge_kind::metadata, slab::metadata_bytes(sizeof(mem_cgroup)));
+        const mem_cgroup& payer = heir_of(group);
+        if (&payer != memcg::root_group)
+            all.move(payer, charge_kind::metadata, slab::metadata_bytes(sizeof(mem_cgroup)));
+        // Between the two halves of going offline its own share still stands here, and what it stands for was found at the heir.
+        for (std::size_t kind = 0; group.deactivated && kind < counter::charge_kind_count; ++kind) {
+            const std::int64_t bytes = group.record->local[kind].load(std::memory_order_relaxed);
+            all.of(payer).kind[kind] -= bytes;
+            all.of(group).kind[kind] += bytes;
+        }
     }
     group.children.for_each([&](mem_cgroup& child) noexcept { count_group_memory(all, child); });
     group.dying.for_each([&](mem_cgroup& child) noexcept { count_group_memory(all, child); });
+}
+
+/// Owners have at least the references that were found; external charges hold more.
+void compare_owners(recount& all, mem_cgroup& group) noexcept {
+    group.owners.for_each([&](slab::obj_cgroup& owner) noexcept {
+        const std::uint64_t own = &owner == group.objects ? 1 : 0;
+        const std::uint64_t is = owner.refs.load(std::memory_order_relaxed);
+        if (is < all.refs[owner.id] + own)
+            all.error("references on an owner", group.name(), static_cast<std::int64_t>(is),
+                      static_cast<std::int64_t>(all.refs[owner.id] + own));
+    });
+}
+
+/// Compares the counts of children and of the dying; returns the count of closed groups in the subtree.
+std::int64_t compare_counts(recount& all, mem_cgroup& group) noexcept {
+    std::int64_t children = 0;
+    std::int64_t dying = 0;
+    group.children.for_each([&](mem_cgroup& child) noexcept {
+        ++children;
+        dying += compare_counts(all, child);
+    });
+    group.dying.for_each([&](mem_cgroup& child) noexcept { dying += 1 + compare_counts(all, child); });
+    if (children != group.nr_children)
+        all.error("count of children", group.name(), group.nr_children, children);
+    const std::int64_t is = group.nr_dying.load(std::memory_order_relaxed);
+    if (dying != is)
+        all.error("count of the dying", group.name(), is, dying);
+    if (all.refs != nullptr)
+        compare_owners(all, group);
+    return dying;
+}
+
+/// A cache has a reference for each slab and each child, and one while it takes allocations. Returns its slabs.
+std::uint64_t compare_cache(recount& all, slab::kmem_cache& cache) noexcept {
+    std::uint64_t children = 0;
+    std::uint64_t slabs = cache.nr_slabs.load(std::memory_order_relaxed);
+    const std::uint64_t own = slabs;
+    cache.children.for_each([&](slab::kmem_cache& child) noexcept {
+        ++children;
+        slabs += compare_cache(all, child);
+    });
+    const std::uint64_t refs = cache.refs.load(std::memory_order_relaxed);
+    const bool is_live = cache.is_root() && cache.gate.life() == slab::cache_life::live;
+    if (refs < own + children || (is_live && refs == own + children))
+        all.error("references on cache", cache.name, static_cast<std::int64_t>(refs),
+                  static_cast<std::int64_t>(own + children + (is_live ? 1 : 0)));
+    return slabs;
+}
+
+void compare_caches(recount& all) noexcept {
+    std::uint64_t slabs = 0;
+    for (std::uint32_t i = 0; i < slab::cache_count_max; ++i)
+        if (slab::kmem_cache* const cache = slab::root_cache_at(i))
+            slabs += compare_cache(all, *cache);
+    if (slabs != all.report.slabs)
+        all.error("slabs", "all caches", static_cast<std::int64_t>(slabs), static_cast<std::int64_t>(all.report.slabs));
 }
 
 /// Compares one subtree; returns the sum of its own shares.
@@ -162,6 +236,8 @@ void count_everything(recount& all) noexcept {
         page += static_cast<std::uint32_t>(count_page(all, slab::slab_at(page)));
     count_group_memory(all, *memcg::root_group);
     compare(all, *memcg::root_group);
+    compare_counts(all, *memcg::root_group);
+    compare_caches(all);
     const auto usage = static_cast<std::int64_t>(memcg::root_group->counter().usage.load(std::memory_order_relaxed));
     const std::int64_t charged = usage - external_bytes(*memcg::root_group);
     const auto pages = static_cast<std::int64_t>(slab::pages_handed_out() * page_bytes);
@@ -187,12 +263,19 @@ void run(void* data) noexcept ALLOT_NO_TSA {
 
 int verify(allot_verify_report& report) noexcept {
     report = allot_verify_report{};
-    constexpr std::size_t bytes = sizeof(shares) * ALLOT_STAT_CAPACITY;
-    recount all{report, static_cast<shares*>(platform::map(bytes)), bytes};
-    if (all.found == nullptr)
+    constexpr std::size_t share_bytes = sizeof(shares) * ALLOT_STAT_CAPACITY;
+    constexpr std::size_t ref_bytes = sizeof(std::uint64_t) * slab::obj_cgroup_count_max;
+    recount all{report, static_cast<shares*>(platform::map(share_bytes)),
+                static_cast<std::uint64_t*>(platform::map(ref_bytes))};
+    const bool has_room = all.found != nullptr;
+    if (has_room) {
+        sync::run_exclusive(run, &all);
+        platform::unmap(all.found, share_bytes);
+    }
+    if (all.refs != nullptr)
+        platform::unmap(all.refs, ref_bytes);
+    if (!has_room)
         return -ENOMEM;
-    sync::run_exclusive(run, &all);
-    platform::unmap(all.found, bytes);
     return report.errors == 0 ? 0 : -EIO;
 }
 

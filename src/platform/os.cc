@@ -7,6 +7,7 @@
 #include "platform/os.hpp"
 
 #include <ctime>
+#include <initializer_list>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
@@ -36,6 +37,22 @@ int register_membarrier() noexcept {
 }
 
 } // namespace
+
+#if ALLOT_DEBUG
+bool signals_are_blocked() noexcept {
+    errno_guard keep;
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+    // Not to be blocked at all, or raised by what the thread itself does.
+    for (const int signal : {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT})
+        sigaddset(&blocked, signal);
+    constexpr int first_realtime = 32; // from here to SIGRTMIN they are libc's own, and stay open
+    for (int signal = 1; signal <= SIGRTMAX; ++signal)
+        if ((signal < first_realtime || signal >= SIGRTMIN) && sigismember(&blocked, signal) == 0)
+            return false;
+    return true;
+}
+#endif
 
 void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept {
     errno_guard keep;

@@ -48,6 +48,11 @@ class signals_blocked {
     sigset_t saved_;
 };
 
+#if ALLOT_DEBUG
+/// True if no handler can come on top of the calling thread, faults of its own left out. Context: any.
+bool signals_are_blocked() noexcept;
+#endif
+
 /// Sleeps while `word` is `expected`, at most `timeout_ns` (0: for ever). May return early. Context: task.
 void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept;
 /// Wakes up to `count` sleepers. Context: any.

@@ -144,7 +144,7 @@ void shut_down_child(kmem_cache& child, cache_report& found) noexcept {
     put_cache(child);
 }
 
-/// Runs alone on the executor, so no removal of a group is half done.
+/// Runs alone on the executor. A group whose removal is half done has unpublished its child; it puts it later.
 void shut_down(void* data) noexcept {
     auto& job = *static_cast<destruction*>(data);
     for_each_slot_closed(always, park_cache_in_slot, &job.cache);

@@ -163,6 +163,7 @@ bool create_child(cache_owner& owner, std::uint32_t index) noexcept {
         lock_guard hold(table_lock);
         root->children.push_back(*child);
     }
+    ALLOT_TEST_POINT("create_child:linked");
     if (hooks.cache_created(*child, owner)) {
         ALLOT_TEST_POINT("create_child:adopted");
         publish(owner, *child);

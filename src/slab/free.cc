@@ -227,7 +227,12 @@ static void sweep_late() noexcept {
 }
 
 void requeue_after_fork() noexcept {
-    sync::queue_work(sync::stage::release, sweep_work);
+    bool wanted = deferred.load(std::memory_order_relaxed) != nullptr || // relaxed, all: one thread
+                  late.load(std::memory_order_relaxed) != nullptr;       // relaxed: as above
+    for (std::uint32_t i = 1; i < sync::slots_used(); ++i)
+        wanted = wanted || heaps_of(sync::slot_at(i)).queue.load(std::memory_order_relaxed) != nullptr; // relaxed
+    if (wanted)
+        sync::queue_work(sync::stage::release, sweep_work);
     deferred_free_after_fork();
 }
 

@@ -17,7 +17,7 @@ void (*obj_cgroup_unlink)(obj_cgroup& owner) noexcept = nullptr;
 
 namespace {
 
-constexpr std::size_t id_count_max = std::size_t{1} << 22;
+constexpr std::size_t id_count_max = obj_cgroup_count_max;
 constinit sync::spinlock owners_lock{sync::lock_rank::owners};
 std::atomic<obj_cgroup*>* table = nullptr; // constant after init
 std::uint32_t* free_ids ALLOT_GUARDED_BY(owners_lock) = nullptr;
@@ -72,16 +72,8 @@ obj_cgroup& obj_cgroup_of(std::uint32_t id) noexcept {
     return *table[id].load(std::memory_order_acquire);
 }
 
-void obj_cgroup_get(obj_cgroup& owner) noexcept {
-    // Relaxed: the caller holds a reference already, so nothing can be released meanwhile.
-    [[maybe_unused]] const auto before = owner.refs.fetch_add(1, std::memory_order_relaxed);
-    ALLOT_ASSERT(before != 0);
-}
-
 void obj_cgroup_put(obj_cgroup& owner) noexcept {
-    // (3) acq_rel: pairs with itself: the last put comes after all uses that earlier puts ended.
-    if (owner.refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
-        // After a grace period: a reader may have the id from a block that was just freed.
+    if (owner.put())
         sync::call_rcu(owner.release_work);
 }
 

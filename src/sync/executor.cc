@@ -7,6 +7,7 @@
 // Lock order.  executor.
 #include "sync/executor.hpp"
 
+#include "sync/mutex.hpp"
 #include "sync/sleeper.hpp"
 #include "sync/test_point.hpp"
 #include "sync/thread_slot.hpp"
@@ -19,7 +20,7 @@ namespace {
 
 constexpr auto stage_count = static_cast<std::size_t>(stage::count);
 constinit work_queue queues[stage_count] = {};
-constinit spinlock run_lock{lock_rank::executor};
+constinit mutex run_lock{lock_rank::executor};
 
 constinit sleeper worker_sleep;
 // Relaxed accesses throughout: hints, each checked again by an exchange.
@@ -69,24 +70,42 @@ class push_scope {
     const bool counted_;
 };
 
-/// Runs all functions that were given to call_rcu before, after one grace period.
-std::size_t run_callbacks() noexcept ALLOT_REQUIRES(run_lock) {
-    work* const batch = queues[static_cast<std::size_t>(stage::rcu)].take_all();
+/// Runs one item and, in debug builds, looks at what it left behind.
+void run_item(work& item, work::function function) noexcept {
+    item_scope check(reinterpret_cast<const void*>(function));
+    function(item);
+}
+
+/// Whether a grace period may wait for read-side sections of users. Where the caller may hold a lock of its own it must not.
+enum class users : std::uint8_t { waited_for, left_alone };
+
+/// Runs all functions that were given to call_rcu before, after one grace period. Without one they stay queued.
+std::size_t run_callbacks(users how) noexcept ALLOT_REQUIRES(run_lock) {
+    work_queue& queue = queues[static_cast<std::size_t>(stage::rcu)];
+    work* const batch = queue.take_all();
     if (batch == nullptr)
         return 0;
-    synchronize_rcu();
+    if (how == users::waited_for) {
+        synchronize_rcu();
+    } else if (!try_synchronize_rcu()) {
+        work_queue::hand_on_all(batch, [&](work& item) noexcept { queue.push(item); });
+        return 0;
+    }
     ALLOT_TEST_POINT("rcu:after_grace_period");
-    return work_queue::run_all(batch);
+    callback_scope callbacks;
+    return work_queue::run_all(batch, run_item);
 }
 
-std::size_t run_stage(stage where) noexcept ALLOT_REQUIRES(run_lock) {
-    return where == stage::rcu ? run_callbacks() : queues[static_cast<std::size_t>(where)].run_batch();
+std::size_t run_stage(stage where, users how) noexcept ALLOT_REQUIRES(run_lock) {
+    if (where == stage::rcu)
+        return run_callbacks(how);
+    return work_queue::run_all(queues[static_cast<std::size_t>(where)].take_all(), run_item);
 }
 
-std::size_t run_one_round() noexcept ALLOT_REQUIRES(run_lock) {
+std::size_t run_one_round(users how) noexcept ALLOT_REQUIRES(run_lock) {
     std::size_t count = 0;
     for (std::size_t i = 0; i < stage_count; ++i)
-        count += run_stage(static_cast<stage>(i));
+        count += run_stage(static_cast<stage>(i), how);
     return count;
 }
 
@@ -95,16 +114,18 @@ bool timer_is_due() noexcept {
     return at != 0 && platform::now_ns() >= at;
 }
 
-std::size_t run_locked() noexcept ALLOT_REQUIRES(run_lock) {
+std::size_t run_locked(users how) noexcept ALLOT_REQUIRES(run_lock) {
     tls.flags |= in_executor;
     std::size_t total = 0;
     if (timer_is_due()) {
-        timer_at_ns.store(0, std::memory_order_relaxed);                     // relaxed: under the run lock
-        if (auto* function = timer_function.load(std::memory_order_relaxed)) // relaxed: constant once set
+        timer_at_ns.store(0, std::memory_order_relaxed);                       // relaxed: under the run lock
+        if (auto* function = timer_function.load(std::memory_order_relaxed)) { // relaxed: constant once set
+            item_scope check(reinterpret_cast<const void*>(function));
             function();
+        }
         ++total;
     }
-    while (const std::size_t count = run_one_round())
+    while (const std::size_t count = run_one_round(how))
         total += count;
     tls.flags &= ~in_executor;
     return total;
@@ -153,21 +174,24 @@ bool work_pending() noexcept {
 bool work_due() noexcept { return work_pending() || timer_is_due(); }
 bool worker_running() noexcept { return running.load(std::memory_order_relaxed); } // relaxed: hint
 
-std::size_t run_pending() noexcept {
+static std::size_t run_pending_as(users how) noexcept {
     if (!may_run_items())
         return 0;
     busy_scope busy;
     lock_guard hold(run_lock);
-    return run_locked();
+    return run_locked(how);
 }
 
-std::size_t try_run_pending() noexcept {
-    if (!may_run_items())
+std::size_t run_pending() noexcept { return run_pending_as(users::waited_for); }
+std::size_t run_ready() noexcept { return run_pending_as(users::left_alone); }
+
+std::size_t try_run_ready() noexcept {
+    if (!may_run_items() || (tls.flags & in_marked_handler) != 0)
         return 0;
     busy_scope busy;
     if (!run_lock.try_lock())
         return 0;
-    const std::size_t count = run_locked();
+    const std::size_t count = run_locked(users::left_alone);
     run_lock.unlock();
     return count;
 }
@@ -178,7 +202,7 @@ static void run_one_stage(stage where) noexcept {
     busy_scope busy;
     lock_guard hold(run_lock);
     tls.flags |= in_executor;
-    run_stage(where);
+    run_stage(where, users::waited_for);
     tls.flags &= ~in_executor;
 }
 

@@ -36,8 +36,11 @@ inline bool call_rcu(work& item) noexcept { return queue_work(stage::rcu, item);
 
 /// Runs what is queued now and what that queues. Returns the count of items. 0 when called from an item. Context: task.
 std::size_t run_pending() noexcept;
-/// As run_pending, but gives up at once if another thread is running items. Context: task.
-std::size_t try_run_pending() noexcept;
+/// As run_pending, but leaves alone what would have to wait for a read-side section of a user, which may wait for a lock that the
+/// caller's caller holds. Context: task.
+std::size_t run_ready() noexcept;
+/// As run_ready, but gives up at once if another thread is running items. Context: task, also under locks of users.
+std::size_t try_run_ready() noexcept;
 /// Runs `function` while no item runs. Must not be called from an item. Context: task, no lock held.
 void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept;
 /// True if something is queued. Context: any.

@@ -35,7 +35,7 @@ template <class P> struct basic_rcu_reader {
         if ((count & 1) != 0)
             return false;
 #if ALLOT_TSAN
-        // (1) seq_cst: pairs with (4); in this build the store itself is the barrier.
+        // (1) seq_cst: pairs with (4), (12); in this build the store itself is the barrier.
         sections.store(count + 1, std::memory_order_seq_cst);
 #else
         // (10) release: pairs with (5): who waits for the last section and sees this one sees the last one over. (C++20 has no
@@ -50,7 +50,7 @@ template <class P> struct basic_rcu_reader {
     /// membarrier: there the fast path stays closed. Context: any.
     ALLOT_INLINE void enter_fast(std::uint64_t count) noexcept {
 #if ALLOT_TSAN
-        // (3) seq_cst: pairs with (4), as (1).
+        // (3) seq_cst: pairs with (4), (12), as (1).
         sections.store(count + 1, std::memory_order_seq_cst);
 #else
         // (11) release: pairs with (5), as (10). That the section's loads come after it is membarrier's doing.
@@ -62,14 +62,14 @@ template <class P> struct basic_rcu_reader {
         return sections.load(std::memory_order_relaxed); // relaxed: own counter
     }
     ALLOT_INLINE void leave_fast(std::uint64_t count) noexcept {
-        // (9) release: pairs with (4), (5), as (2).
+        // (9) release: pairs with (4), (5), (12), as (2).
         sections.store(count + 2, std::memory_order_release);
     }
 
     /// Leaves the outermost section.
     ALLOT_INLINE void leave() noexcept {
         const std::uint64_t count = sections.load(std::memory_order_relaxed); // relaxed: own counter
-        // (2) release: pairs with (4), (5): who sees the section over also sees everything done in it.
+        // (2) release: pairs with (4), (5), (12): who sees the section over also sees everything done in it.
         sections.store(count + 1, std::memory_order_release);
     }
 };
@@ -86,6 +86,13 @@ template <class P> void wait_for_reader(const basic_rcu_reader<P>& reader) noexc
             return;
         P::pause(round);
     }
+}
+
+/// True if `reader` is in no section that began before this was called: wait_for_reader() would not have waited. all_barrier()
+/// comes before it.
+template <class P> [[nodiscard]] bool is_quiescent(const basic_rcu_reader<P>& reader) noexcept {
+    // (12) seq_cst: pairs with (1), (3) in TSan builds and, as acquire, with (2), (9).
+    return (reader.sections.load(std::memory_order_seq_cst) & 1) == 0;
 }
 
 /// Readers without a slot: two pairs of shared counters, one in use, one draining.
@@ -112,6 +119,8 @@ template <class P> class basic_shared_readers {
         side_.fetch_add(1, std::memory_order_relaxed); // relaxed: as above
         drain(first ^ 1);
     }
+    /// True if no section that began before is left: wait() would not have waited. all_barrier() comes before it.
+    [[nodiscard]] bool idle() const noexcept { return is_drained(0) && is_drained(1); }
     /// In a forked child: nobody reads. Context: fork_child.
     void reset_after_fork() noexcept {
         for (unsigned side = 0; side < 2; ++side) // relaxed: one thread
@@ -120,13 +129,13 @@ template <class P> class basic_shared_readers {
 
   private:
     void drain(unsigned side) noexcept {
-        for (unsigned round = 0;; ++round) {
-            // (8) seq_cst: pairs with (6), (7). Ends are read before beginnings: equal then means none in between.
-            const std::uint64_t ends = left_[side].load(std::memory_order_seq_cst);
-            if (entered_[side].load(std::memory_order_seq_cst) == ends) // second load of (8)
-                return;
+        for (unsigned round = 0; !is_drained(side); ++round)
             P::pause(round);
-        }
+    }
+    bool is_drained(unsigned side) const noexcept {
+        // (8) seq_cst: pairs with (6), (7). Ends are read before beginnings: equal then means none in between.
+        const std::uint64_t ends = left_[side].load(std::memory_order_seq_cst);
+        return entered_[side].load(std::memory_order_seq_cst) == ends; // second load of (8)
     }
 
     typename P::template atomic<unsigned> side_{0};

@@ -8,6 +8,7 @@
 #include "sync/thread_slot.hpp"
 
 #include "platform/memory.hpp"
+#include "sync/context.hpp"
 
 #include <new>
 #include <pthread.h>
@@ -46,7 +47,10 @@ std::uint32_t affordable_slots() noexcept {
     return count < slot_count_max ? static_cast<std::uint32_t>(count) : slot_count_max;
 }
 
-void thread_exit_hook(void*) noexcept { on_thread_exit(); }
+void thread_exit_hook(void*) noexcept {
+    check_thread_end();
+    on_thread_exit();
+}
 
 } // namespace
 
@@ -185,9 +189,25 @@ bool user_reading() noexcept {
     return tls.read_side != not_reading || (tls.slot != &no_slot && tls.slot->user_reader.inside());
 }
 
-void synchronize_rcu() noexcept {
+bool try_synchronize_rcu() noexcept {
     ALLOT_ASSERT(tls.slot == &no_slot || !tls.slot->reader.inside());
     ALLOT_ASSERT(!user_reading());
+    bool users_are_out = true;
+    synchronize<real>([&]() noexcept {
+        const std::uint32_t end = slots_used();
+        for (std::uint32_t i = 1; i < end && users_are_out; ++i)
+            users_are_out = is_quiescent(slot_at(i).user_reader);
+        users_are_out = users_are_out && user_readers.idle();
+        for (std::uint32_t i = 1; i < end && users_are_out; ++i)
+            wait_for_reader(slot_at(i).reader);
+        if (users_are_out)
+            rcu_guard::shared_side().wait();
+    });
+    return users_are_out;
+}
+
+void synchronize_rcu() noexcept {
+    might_block();
     synchronize<real>([]() noexcept {
         const std::uint32_t end = slots_used();
         for (std::uint32_t i = 1; i < end; ++i) {

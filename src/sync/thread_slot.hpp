@@ -40,6 +40,7 @@ inline constexpr std::uint32_t thread_exited = 1u << 0;
 inline constexpr std::uint32_t in_executor = 1u << 1;
 inline constexpr std::uint32_t owns_the_world = 1u << 2;
 inline constexpr std::uint32_t in_push = 1u << 3;
+inline constexpr std::uint32_t in_marked_handler = 1u << 4;
 
 struct alignas(cache_line_bytes) thread_slot {
     rcu_reader reader;        // I2
@@ -104,11 +105,13 @@ class rcu_guard {
         ++tls.busy; // a handler on top takes no lock: whoever stops the world waits for this section
         compiler_barrier();
         side_ = shared_.enter();
+        slotless_section_entered();
     }
     ~rcu_guard() {
         if (entered_ == own) [[likely]] {
             tls.slot->reader.leave();
         } else if (entered_ == shared) {
+            slotless_section_left();
             shared_.leave(side_);
             compiler_barrier();
             --tls.busy;
@@ -134,6 +137,9 @@ void user_read_unlock() noexcept;
 /// True if the calling thread is inside such a section. Context: any.
 bool user_reading() noexcept;
 
+/// True after a grace period; false at once if a section of a user is under way, which may last for long, or for ever if it waits
+/// for a lock that the caller's caller holds. Our own sections, which are short, are waited for. Context: task, not inside a section.
+[[nodiscard]] bool try_synchronize_rcu() noexcept;
 /// Waits until every read-side section that began before has ended. Context: task, not inside a section.
 void synchronize_rcu() noexcept;
 

@@ -65,6 +65,10 @@ template <class P> class basic_work_queue {
 
     /// Runs what take_all() returned. Returns the count of items run. Consumer only.
     static std::size_t run_all(work* item) noexcept {
+        return run_all(item, [](work& self, typename work::function function) noexcept { function(self); });
+    }
+    /// The same by way of `run(item, function)`.
+    template <class Run> static std::size_t run_all(work* item, Run run) noexcept {
         std::size_t count = 0;
         for (; item != nullptr; ++count) {
             work* const following = item->next.get();
@@ -72,7 +76,7 @@ template <class P> class basic_work_queue {
             // (4) acq_rel: pairs with (1). After it the item may be queued again, and the function may free it.
             [[maybe_unused]] const auto was = item->pending.exchange(0, std::memory_order_acq_rel);
             ALLOT_ASSERT(was == 1);
-            function(*item);
+            run(*item, function);
             item = following;
         }
         return count;

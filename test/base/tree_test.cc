@@ -20,7 +20,7 @@ struct less {
 };
 using tree = allot::base::tree<item, &item::node, less>;
 
-TEST(tree, gives_its_elements_from_the_largest_down) {
+TEST(search_tree, gives_its_elements_from_the_largest_down) {
     std::vector<item> items(1000);
     tree all;
     for (std::size_t i = 0; i < items.size(); ++i) {
@@ -38,7 +38,7 @@ TEST(tree, gives_its_elements_from_the_largest_down) {
     EXPECT_EQ(all.last(), nullptr);
 }
 
-TEST(tree, agrees_with_a_multiset_whatever_is_put_in_and_taken_out) {
+TEST(search_tree, agrees_with_a_multiset_whatever_is_put_in_and_taken_out) {
     std::mt19937 random(20251120);
     std::vector<item> items(300);
     tree all;
@@ -63,7 +63,7 @@ TEST(tree, agrees_with_a_multiset_whatever_is_put_in_and_taken_out) {
     }
 }
 
-TEST(tree, stays_shallow_when_keys_come_in_order) {
+TEST(search_tree, stays_shallow_when_keys_come_in_order) {
     std::vector<item> items(100'000);
     tree all;
     for (std::size_t i = 0; i < items.size(); ++i) {

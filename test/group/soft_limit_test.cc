@@ -77,6 +77,7 @@ TEST_F(soft_limit, asks_the_one_furthest_above_its_high_first_and_only_as_many_a
         blocks slack; // leaves the thread an empty slab, which can be given back
         ASSERT_TRUE(slack.make(*group, 64, 1));
     }
+    quiesce();
     const std::uint64_t small_before = small.stat().current;
     const std::uint64_t entry_before = excess(small, 0);
     of_small.thin(2); // its entry is out of date now, and would be brought up to date if it were asked

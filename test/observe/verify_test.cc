@@ -149,8 +149,15 @@ TEST_F(recount, finds_an_external_charge_that_only_one_level_has) {
 TEST_F(recount, finds_pages_that_nobody_is_charged_for) {
     slab::page_run lost;
     EXPECT_TRUE(is_found(
-        "pages handed out and charges of /", [&] { lost = slab::alloc_pages(0); },
-        [&] { slab::free_pages(*lost.first, 1); }));
+        "pages handed out and charges of /",
+        [&] {
+            const allot::sync::busy_scope busy;
+            lost = slab::alloc_pages(0);
+        },
+        [&] {
+            const allot::sync::busy_scope busy;
+            slab::free_pages(*lost.first, 1);
+        }));
 }
 
 TEST_F(recount, finds_a_lost_block_of_a_groups_own_slab) {
@@ -230,9 +237,14 @@ TEST_F(recount, finds_metadata_that_is_not_charged) {
     EXPECT_TRUE(is_found(
         "metadata bytes of /", [] { share(allot::root(), charge_kind::metadata) += 64; },
         [] { share(allot::root(), charge_kind::metadata) -= 64; }));
-    void* const object = slab::metadata_alloc(64, nullptr);
+    void* object = nullptr;
+    {
+        const allot::sync::busy_scope busy;
+        object = slab::metadata_alloc(64, nullptr);
+    }
     ASSERT_NE(object, nullptr);
     allot_test::expect_books_agree("an object in a page that is charged");
+    const allot::sync::busy_scope busy;
     slab::metadata_free(object, 64);
 }
 

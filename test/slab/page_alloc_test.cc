@@ -6,6 +6,7 @@
 #include "support/core.hpp"
 
 #include "slab/heap.hpp"
+#include "sync/context.hpp"
 #include "sync/executor.hpp"
 
 #include <algorithm>
@@ -31,6 +32,8 @@ class pages : public allot_test::core_test {
     void TearDown() override {
         EXPECT_EQ(pages_handed_out(), handed_out_) << "I1: all came back";
         core_test::TearDown();
+        // The cases take the lock as the library never does.
+        allot::sync::forget_lock_contexts(allot::sync::lock_rank::page_alloc);
     }
     std::uint64_t taken() const { return pages_handed_out() - handed_out_; }
 

@@ -25,6 +25,7 @@ class lone_slab : public allot_test::core_test {
   protected:
     void SetUp() override {
         core_test::SetUp();
+        const allot::sync::busy_scope busy;
         const slab::page_run run = slab::alloc_pages(4);
         ASSERT_NE(run.first, nullptr);
         s = run.first;
@@ -32,7 +33,10 @@ class lone_slab : public allot_test::core_test {
     }
     void TearDown() override {
         slab::remote_of(*s).word = 0;
-        slab::free_pages(*s, 16);
+        {
+            const allot::sync::busy_scope busy;
+            slab::free_pages(*s, 16);
+        }
         core_test::TearDown();
     }
     std::uint64_t push(std::size_t offset) const {

@@ -19,7 +19,7 @@ namespace detail {
 
 struct caught_bug {
     static inline sigjmp_buf back;
-    static inline char text[512];
+    static inline char text[1024];
     static void catch_it(const char* report) {
         std::strncpy(text, report, sizeof text - 1);
         siglongjmp(back, 1);

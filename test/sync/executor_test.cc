@@ -168,7 +168,7 @@ TEST_F(executor, two_items_never_run_at_once) {
             });
             queued += queue_work(all_stages[index], items.back());
             if (items.size() % 8 == 0)
-                index % 2 == 0 ? run_pending() : try_run_pending();
+                index % 2 == 0 ? run_pending() : try_run_ready();
         }
         drain();
     });
@@ -178,7 +178,7 @@ TEST_F(executor, two_items_never_run_at_once) {
 TEST_F(executor, an_item_that_asks_for_a_run_does_not_wait_for_itself) {
     item asks{[](work& self) noexcept {
         EXPECT_EQ(run_pending(), 0u);
-        EXPECT_EQ(try_run_pending(), 0u);
+        EXPECT_EQ(try_run_ready(), 0u);
         drain();
         item::count(self);
     }};
@@ -207,7 +207,7 @@ TEST_F(executor, a_try_gives_up_while_another_thread_runs_items) {
     std::thread other([] { run_pending(); });
     EXPECT_TRUE(soon([&] { return blocks.begun.load(); }));
     queue_work(stage::free, waits);
-    EXPECT_EQ(try_run_pending(), 0u);
+    EXPECT_EQ(try_run_ready(), 0u);
     EXPECT_EQ(waits.runs, 0);
     blocks.go_on = true;
     other.join();
@@ -302,7 +302,7 @@ TEST_F(executor, handlers_queue_on_top_of_a_thread_that_queues_and_runs) {
         while (!stopped) {
             queued += queue_work(stage::rcu, own);
             if (queued % 2 == 0)
-                try_run_pending();
+                try_run_ready();
         }
     });
     const stopwatch watch{100 * ms};
@@ -466,7 +466,7 @@ TEST_F(executor, without_a_worker_a_timer_alone_makes_work_due) {
         require(!work_pending(), "a timer is no item");
         while (!work_due())
             ::usleep(100);
-        require(try_run_pending() == 1, "the timer counts as one");
+        require(try_run_ready() == 1, "the timer counts as one");
         require(timer_runs == 1 && !work_due(), "it ran");
     });
 }
@@ -480,7 +480,7 @@ TEST_F(executor, a_run_returns_the_count_of_items) {
         require(run_pending() == 7, "7 of one stage");
         for (int i = 0; i < 7; ++i)
             queue_work(all_stages[1 + i % 4], each[i]);
-        require(try_run_pending() == 7, "7 of several stages");
+        require(try_run_ready() == 7, "7 of several stages");
     });
 }
 

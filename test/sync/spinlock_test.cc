@@ -4,6 +4,7 @@
 #include "sync/spinlock.hpp"
 
 #include "support/threads.hpp"
+#include "sync/context.hpp"
 
 #include <cerrno>
 #include <csignal>
@@ -19,6 +20,15 @@ using allot_test::ms;
 using allot_test::not_yet;
 using allot_test::soon;
 using allot_test::stopwatch;
+
+/// These tests take locks of the library's ranks as the library never does, which must not count against it.
+class a_spinlock : public testing::Test {
+  protected:
+    void TearDown() override {
+        for (std::size_t i = 0; i < rank_count; ++i)
+            forget_lock_contexts(static_cast<lock_rank>(i));
+    }
+};
 
 /// What a lock guards: two counters that are equal whenever nobody holds the lock.
 struct guarded {
@@ -36,7 +46,7 @@ struct guarded {
     }
 };
 
-TEST(spinlock, excludes_all_others_under_contention) {
+TEST_F(a_spinlock, excludes_all_others_under_contention) {
     guarded data;
     std::atomic<std::uint64_t> changes{0};
     const stopwatch watch{150 * ms};
@@ -52,7 +62,7 @@ TEST(spinlock, excludes_all_others_under_contention) {
     EXPECT_EQ(data.second, changes);
 }
 
-TEST(spinlock, excludes_those_that_only_try) {
+TEST_F(a_spinlock, excludes_those_that_only_try) {
     guarded data;
     std::atomic<std::uint64_t> changes{0};
     const stopwatch watch{100 * ms};
@@ -72,7 +82,7 @@ TEST(spinlock, excludes_those_that_only_try) {
     EXPECT_EQ(data.first, changes);
 }
 
-TEST(spinlock, try_lock_fails_while_held_and_works_when_free) {
+TEST_F(a_spinlock, try_lock_fails_while_held_and_works_when_free) {
     spinlock lock{lock_rank::page_alloc};
     ASSERT_TRUE(lock.try_lock());
     std::thread([&] { EXPECT_FALSE(lock.try_lock()); }).join();
@@ -85,7 +95,7 @@ TEST(spinlock, try_lock_fails_while_held_and_works_when_free) {
     lock.unlock();
 }
 
-TEST(spinlock, a_waiter_gets_the_lock_when_it_is_released_and_not_before) {
+TEST_F(a_spinlock, a_waiter_gets_the_lock_when_it_is_released_and_not_before) {
     spinlock lock{lock_rank::page_alloc};
     std::atomic<bool> got{false};
     lock.lock();
@@ -99,7 +109,7 @@ TEST(spinlock, a_waiter_gets_the_lock_when_it_is_released_and_not_before) {
     waiter.join();
 }
 
-TEST(spinlock, every_sleeper_is_woken_in_its_turn) {
+TEST_F(a_spinlock, every_sleeper_is_woken_in_its_turn) {
     for (int round = 0; round < 5; ++round) {
         spinlock lock{lock_rank::page_alloc};
         std::atomic<unsigned> got{0};
@@ -125,7 +135,7 @@ std::uint64_t thread_cpu_ns() {
     return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(used.tv_nsec);
 }
 
-TEST(spinlock, a_long_wait_costs_no_cpu) {
+TEST_F(a_spinlock, a_long_wait_costs_no_cpu) {
     spinlock lock{lock_rank::page_alloc};
     std::atomic<bool> waiting{false};
     std::uint64_t cpu_ns = ~std::uint64_t{0};
@@ -143,7 +153,7 @@ TEST(spinlock, a_long_wait_costs_no_cpu) {
     EXPECT_LT(cpu_ns, 50 * ms) << "it slept for 100 ms";
 }
 
-TEST(spinlock, keeps_errno_when_it_waits_and_when_it_wakes) {
+TEST_F(a_spinlock, keeps_errno_when_it_waits_and_when_it_wakes) {
     spinlock lock{lock_rank::page_alloc};
     lock.lock();
     std::thread waiter([&] {
@@ -159,7 +169,7 @@ TEST(spinlock, keeps_errno_when_it_waits_and_when_it_wakes) {
     waiter.join();
 }
 
-TEST(spinlock, a_forked_child_can_make_it_free) {
+TEST_F(a_spinlock, a_forked_child_can_make_it_free) {
     spinlock lock{lock_rank::page_alloc};
     std::atomic<bool> held{false}, go_on{false};
     std::thread holder([&] {
@@ -184,6 +194,8 @@ TEST(spinlock, a_forked_child_can_make_it_free) {
 
 // --- irqsave ----------------------------------------------------------------------------------------------------------------
 
+class irqsave : public a_spinlock {};
+
 /// A handler for SIGUSR1 that takes the lock and changes what it guards, until the end of the test.
 class locking_handler {
   public:
@@ -192,6 +204,7 @@ class locking_handler {
         handled = 0;
         struct sigaction action {};
         action.sa_handler = [](int) {
+            handler_scope here;
             irqsave_guard hold(data->lock);
             data->change(false);
             ++handled;
@@ -208,7 +221,7 @@ class locking_handler {
     struct sigaction before_ {};
 };
 
-TEST(irqsave, a_handler_waits_until_the_lock_is_released) {
+TEST_F(irqsave, a_handler_waits_until_the_lock_is_released) {
     locking_handler handler;
     {
         irqsave_guard hold(handler.data->lock);
@@ -220,7 +233,7 @@ TEST(irqsave, a_handler_waits_until_the_lock_is_released) {
     EXPECT_EQ(handler.data->first, 2u);
 }
 
-TEST(irqsave, restores_the_callers_mask) {
+TEST_F(irqsave, restores_the_callers_mask) {
     sigset_t own, before, after;
     sigemptyset(&own);
     sigaddset(&own, SIGUSR2);
@@ -236,7 +249,7 @@ TEST(irqsave, restores_the_callers_mask) {
     EXPECT_EQ(sigismember(&after, SIGUSR1), 0);
 }
 
-TEST(irqsave, handlers_take_the_lock_of_the_threads_they_interrupt) {
+TEST_F(irqsave, handlers_take_the_lock_of_the_threads_they_interrupt) {
     locking_handler handler;
     std::atomic<unsigned> at_work{2};
     std::atomic<unsigned> ready{0};

@@ -32,6 +32,7 @@ class attached_threads {
                 EXPECT_GT(tls.slot->index, 0u);
                 EXPECT_EQ(tls.slot->owner.load(), &tls);
                 {
+                    busy_scope busy;
                     lock_guard hold(lock_);
                     slots_.insert(tls.slot);
                 }
