@@ -5,6 +5,7 @@
 // Idea.        A round runs every variant once, each round beginning with another one, so that what changes slowly on the machine
 //              (clock, neighbours, heat) meets all of them. docs/benchmarks.md says how to read the output.
 #include "child.hpp"
+#include "lifecycle.hpp"
 #include "tables.hpp"
 #include "variants.hpp"
 
@@ -26,6 +27,7 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --quick              3 rounds, 4 ms a cell: a first look, no result\n"
                               "  --rounds N           rounds (7)\n"
                               "  --cell-ms N          milliseconds that a cell takes (20)\n"
+                              "  --tables LIST        of speed,lifecycle (both)\n"
                               "  --works LIST         of pair,lifo,fifo,random\n"
                               "  --sizes LIST         bytes (16,32,64,128,256,512,1024,2048,4096)\n"
                               "  --threads LIST       (1,2)\n"
@@ -33,11 +35,13 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --linkage HOW        preloaded or static (both)\n"
                               "  --peer NAME=PATH.so  one more peer to preload; may be given again\n"
                               "  --no-group           allot without a group: charges the root alone\n"
-                              "  --out DIR            where samples.csv, medians.csv and ratios.csv go (build/bench)\n";
+                              "  --out DIR            where the CSV files go (build/bench)\n";
 
 struct options {
     std::size_t rounds = 7;
     task what{20, true, {"pair", "lifo", "fifo", "random"}, {16, 32, 64, 128, 256, 512, 1024, 2048, 4096}, {1, 2}};
+    lifecycle_task groups;
+    std::vector<std::string> shown{"speed", "lifecycle"};
     std::vector<std::string> only;
     std::string linkage;
     std::vector<extra_peer> peers;
@@ -75,14 +79,14 @@ std::vector<unsigned long> numbers(std::string_view option, const std::string& l
     return values;
 }
 
-std::vector<std::string> works(const std::string& list) {
-    const std::vector<std::string> known{"pair", "lifo", "fifo", "random"};
+std::vector<std::string> some_of(const std::vector<std::string>& known, const std::string& kind,
+                                 const std::string& list) {
     std::vector<std::string> chosen = split(list);
     for (const std::string& one : chosen)
         if (std::find(known.begin(), known.end(), one) == known.end())
-            bad_use("there is no work '" + one + "'");
+            bad_use("there is no " + kind + " '" + one + "'");
     if (chosen.empty())
-        bad_use("--works needs a value");
+        bad_use("--" + kind + "s needs a value");
     return chosen;
 }
 
@@ -101,11 +105,13 @@ extra_peer peer(const std::string& text) {
 
 void take(options& chosen, const std::string& option, const std::string& value) {
     if (option == "--rounds")
-        chosen.rounds = number(option, value, 1, 1000);
+        chosen.groups.rounds = chosen.rounds = number(option, value, 1, 1000);
     else if (option == "--cell-ms")
         chosen.what.cell_ms = static_cast<double>(number(option, value, 1, 10'000));
     else if (option == "--works")
-        chosen.what.works = works(value);
+        chosen.what.works = some_of({"pair", "lifo", "fifo", "random"}, "work", value);
+    else if (option == "--tables")
+        chosen.shown = some_of({"speed", "lifecycle"}, "table", value);
     else if (option == "--sizes")
         chosen.what.sizes = numbers(option, value, 1ul << 20);
     else if (option == "--threads")
@@ -134,6 +140,7 @@ options parse(int argc, char** argv) {
         }
         if (option == "--quick") {
             chosen.rounds = 3;
+            chosen.groups = quick_lifecycle;
             chosen.what.cell_ms = 4;
         } else if (option == "--no-group") {
             chosen.what.grouped = false;
@@ -161,7 +168,8 @@ std::string processor() {
     return "unknown processor";
 }
 
-void print_heading(const options& chosen, const std::vector<variant>& usable, const std::vector<absence>& absent) {
+/// Prints what it runs on, with a warning if it is not alone there.
+void print_machine() {
     utsname system{};
     uname(&system);
     const unsigned cores = std::thread::hardware_concurrency();
@@ -169,6 +177,12 @@ void print_heading(const options& chosen, const std::vector<variant>& usable, co
     getloadavg(&load, 1);
     std::printf("machine   %s, %u cores, %s %s %s\n", processor().c_str(), cores, system.sysname, system.release,
                 system.machine);
+    if (load > 0.5 * cores)
+        std::printf("warning   the load is %.1f on %u cores: other programs disturb the times\n", load, cores);
+}
+
+void print_heading(const options& chosen, const std::vector<variant>& usable, const std::vector<absence>& absent) {
+    print_machine();
     std::printf("runs      %zu rounds, interleaved; %.0f ms a cell; each allocator in a process of its own\n",
                 chosen.rounds, chosen.what.cell_ms);
     std::printf("allot     %s\n",
@@ -179,8 +193,6 @@ void print_heading(const options& chosen, const std::vector<variant>& usable, co
     std::putchar('\n');
     for (const absence& one : absent)
         std::printf("left out  %s (%s): %s\n", one.name.c_str(), name_of(one.how), one.reason.c_str());
-    if (load > 0.5 * cores)
-        std::printf("warning   the load is %.1f on %u cores: other programs disturb the times\n", load, cores);
     std::fflush(stdout);
 }
 
@@ -214,8 +226,12 @@ bool measure_all(std::vector<variant>& usable, const options& chosen) {
     return ours_ran;
 }
 
-int bench(int argc, char** argv) {
-    const options chosen = parse(argc, argv);
+bool shows(const options& chosen, const char* table) {
+    return std::find(chosen.shown.begin(), chosen.shown.end(), table) != chosen.shown.end();
+}
+
+/// Measures and prints how fast blocks come and go. Returns: the exit status.
+int show_speed(const options& chosen) {
     std::vector<absence> absent;
     std::vector<variant> usable = find_variants(chosen.peers, absent);
     choose(usable, chosen);
@@ -234,6 +250,25 @@ int bench(int argc, char** argv) {
     }
     std::printf("\nwrote samples.csv, medians.csv and ratios.csv to %s\n", chosen.out.c_str());
     return ours_ran ? 0 : 1;
+}
+
+/// Measures and prints how groups come and go. Returns: the exit status.
+int show_lifecycle(const options& chosen) {
+    if (!shows(chosen, "speed"))
+        print_machine();
+    if (const std::string trouble = run_lifecycle(chosen.groups, chosen.out); !trouble.empty()) {
+        std::fprintf(stderr, "allot_bench: lifecycle: %s\n", trouble.c_str());
+        return 1;
+    }
+    std::printf("\nwrote lifecycle.csv to %s\n", chosen.out.c_str());
+    return 0;
+}
+
+int bench(int argc, char** argv) {
+    const options chosen = parse(argc, argv);
+    const int speed = shows(chosen, "speed") ? show_speed(chosen) : 0;
+    const int lifecycle = shows(chosen, "lifecycle") ? show_lifecycle(chosen) : 0;
+    return speed != 0 ? speed : lifecycle;
 }
 
 } // namespace

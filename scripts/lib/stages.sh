@@ -10,6 +10,7 @@ debug       g++ with asserts: unit tests, short torture
 clang       clang++ with thread-safety analysis: everything is built; unit tests
 asan        address and undefined behaviour sanitizers: unit tests, short torture
 tsan        thread sanitizer: unit tests, short torture
+modes       the release build's unit tests again: without the library's thread, and without membarrier
 packaging   an outside project uses the installed tree
 tools       the command line tools
 lua_host    the Lua example
@@ -118,21 +119,23 @@ prepare_sanitizer() {
     fi
 }
 
-# One folder's cases. A crash (or a sanitizer's report) ends the process, so those that it left out run again without those that
+# run_layer CONFIGURATION LAYER [VARIABLE=VALUE]: one folder's cases. A crash (or a sanitizer's report) ends the process, so those that
+# it left out run again without those that
 # ran, a few times.
 run_layer() {
-    local config=$1 layer=$2 tests=build/$1/test/allot_tests log=$logs/$1_$2.log part=$logs/$1_$2.part ran="" status round rerun=1
+    local config=$1 layer=$2 mode=${3:-} tests=build/$1/test/allot_tests
+    local log=$logs/$1_$2${3:+_$3}.log part=$logs/$1_$2${3:+_$3}.part ran="" status round rerun=1
     : >"$log"
     for round in {1..10}; do
         : >"$part"
-        run_child "$part" 300 "${launcher[@]}" "$tests" --layer "$layer" ${ran:+--gtest_filter="-$ran"}
+        run_child "$part" 300 env ${mode:+"$mode"} "${launcher[@]}" "$tests" --layer "$layer" ${ran:+--gtest_filter="-$ran"}
         status=$?
         cat "$part" >>"$log"
         if [ $status -eq 124 ] || [ "$round" -eq 10 ] || grep -q '^\[  PASSED  \]' "$part" || ! grep -q '^\[ RUN ' "$part"; then
             rerun=0
         fi
-        count_results < <(awk -v what="$config $layer" -v status=$status -v log_file="$log" -v rerun=$rerun \
-            -f scripts/lib/gtest_results.awk "$part" || echo "FAIL $config $layer: its results could not be read")
+        count_results < <(awk -v what="$config $layer${mode:+ $mode}" -v status=$status -v log_file="$log" -v rerun=$rerun \
+            -f scripts/lib/gtest_results.awk "$part" || echo "FAIL $config $layer $mode: its results could not be read")
         [ $rerun -eq 1 ] || break
         ran=$(awk '/^\[ RUN/ {printf "%s:", $4}' "$log")
     done
@@ -171,7 +174,7 @@ unit_stage() {
     check_build "$1" || return
     run_unit_tests "$1"
     run_programs "$1" c_
-    run_programs "$1" torture_ --seconds 3 # ./run torture runs them for long
+    run_torture_modes "$1" 4 # ./run torture runs them for long
 }
 
 # --- The stages -------------------------------------------------------------------------------------------------------------
@@ -205,6 +208,18 @@ stage_clang() {
     fi
 }
 
+# The configurations that a program can choose at run time (docs/contexts.md).
+stage_modes() {
+    local mode layer
+    build release || { check_build release; return; }
+    for mode in ALLOT_THREADS=0 ALLOT_MEMBARRIER=0; do
+        while read -r layer; do
+            case $layer in sync | slab | group | observe | front) ;; *) continue ;; esac
+            run_layer release "$layer" "$mode"
+        done <build/release/test/layers.txt
+    done
+}
+
 # A stage whose tests are test/NAME/run_all.sh BUILD_DIR, ctests with the label NAME, or both.
 release_stage() {
     local name=$1 seconds=$2 script=test/$1/run_all.sh log=$logs/ctest_$1.log found=no
@@ -233,7 +248,7 @@ stage_programs() { release_stage programs 900; }
 
 # Runs a verification that builds what it needs itself.
 verify_stage() { run_script "$@"; }
-stage_models() { verify_stage models 400 verify/spin/run.sh group_free percpu_ref revoke shared_readers; }
+stage_models() { verify_stage models 900 verify/spin/run.sh; }
 stage_explore() { verify_stage explore 300 verify/explore/run.sh; }
 
 # --- The run ----------------------------------------------------------------------------------------------------------------

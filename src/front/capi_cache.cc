@@ -24,14 +24,14 @@ slab::obj_cgroup& payer_from(const allot_charge& charge) noexcept {
 bool charge_external(slab::obj_cgroup& payer, std::uint64_t bytes, counter::page_counter** over) noexcept {
     slab::cold_section here;
     sync::rcu_guard section;
-    slab::cache_owner& owner = slab::load_payer(payer.payer);
+    slab::cache_owner& owner = payer.load_payer();
     return counter::try_charge_pages(owner, bytes, counter::charge_kind::external, over);
 }
 
 void uncharge_external(slab::obj_cgroup& payer, std::uint64_t bytes) noexcept {
     slab::cold_section here;
     sync::rcu_guard section;
-    slab::cache_owner& owner = slab::load_payer(payer.payer);
+    slab::cache_owner& owner = payer.load_payer();
     counter::uncharge_pages(owner, bytes, counter::charge_kind::external);
 }
 

@@ -60,12 +60,11 @@ void end_children(mem_cgroup& group) noexcept {
 }
 
 void reparent(mem_cgroup& group, mem_cgroup& parent) noexcept {
-    // (2) release, in all three: pairs with slab/kmem_cache.hpp(3): the parent is seen initialised.
+    // (2) release, both: pairs with slab/kmem_cache.hpp(3): the parent is seen initialised. The owners have their own pair.
     group.own_caches.for_each(
         [&](slab::kmem_cache& child) noexcept { child.payer.store(&parent, std::memory_order_release); }); // (2)
     parent.own_caches.splice_back(group.own_caches);
-    group.owners.for_each(
-        [&](slab::obj_cgroup& owner) noexcept { owner.payer.store(&parent, std::memory_order_release); }); // (2)
+    group.owners.for_each([&](slab::obj_cgroup& owner) noexcept { owner.reparent(parent); });
     parent.owners.splice_back(group.owners);
     group.places.for_each(
         [&](front_place& place) noexcept { place.owner.store(&parent, std::memory_order_release); }); // (2)
@@ -88,6 +87,7 @@ void drop_heaps_of(sync::thread_slot& slot, void* data) noexcept {
             slab::drop_heap(*h);
         h = following;
     }
+    slab::sweep_late_pushes();
 }
 
 void free_cells(sync::percpu_cells& cells) noexcept {

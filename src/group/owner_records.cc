@@ -53,7 +53,7 @@ int owner_records::take(mem_cgroup& group, slab::obj_cgroup** out) noexcept {
     {
         slab::cold_section here; // verify holds every slot, and so sees no half of a charge
         sync::rcu_guard section;
-        if (counter::try_charge_pages(slab::load_payer(owner->payer), unit_, counter::charge_kind::external, &over)) {
+        if (counter::try_charge_pages(owner->load_payer(), unit_, counter::charge_kind::external, &over)) {
             *out = owner;
             return 0;
         }
@@ -66,7 +66,7 @@ void owner_records::give(slab::obj_cgroup& owner) noexcept {
     {
         slab::cold_section here;
         sync::rcu_guard section;
-        slab::cache_owner& payer = slab::load_payer(owner.payer);
+        slab::cache_owner& payer = owner.load_payer();
         ALLOT_TEST_POINT("owner_records:payer_read");
         counter::uncharge_pages(payer, unit_, counter::charge_kind::external);
     }
@@ -127,7 +127,7 @@ mem_cgroup* owner_records::owner_of(std::size_t slot) const noexcept {
     ALLOT_TEST_POINT("owner_records:id_read");
     const slab::obj_cgroup& owner = slab::obj_cgroup_of(id);
     for (;;) {
-        auto& group = static_cast<mem_cgroup&>(slab::load_payer(owner.payer));
+        auto& group = static_cast<mem_cgroup&>(owner.load_payer());
         if (tryget(group))
             return &group;
         // Removal rewrites the payer before it drops the group's own reference, so a failure means that there is a new one.

@@ -55,7 +55,7 @@ mem_cgroup_per_node* info_of(mem_cgroup& group) noexcept {
         info[node].group = &group;
         info[node].count = count;
     }
-    // (1) release: pairs with (2).
+    // (1) release: pairs with (2), (3).
     group.nodes.store(info, std::memory_order_release);
     return info;
 }

@@ -261,7 +261,7 @@ bool resize_large(void* block, std::size_t bytes) noexcept {
         return true;
     cold_section here;
     sync::rcu_guard section;
-    cache_owner& payer = load_payer(s.payer->payer);
+    cache_owner& payer = s.payer->load_payer();
     s.run_pages() = pages;
     counter::uncharge_pages(payer, (had - pages) * page_bytes, counter::charge_kind::large);
     slab& rest = slab_at(page_index(s) + static_cast<std::uint32_t>(pages));
@@ -293,11 +293,11 @@ cache_owner* payer_of(const void* block) noexcept {
     case slab_kind::owned:
         return &load_payer(s.cache->payer);
     case slab_kind::large:
-        return &load_payer(s.payer->payer);
+        return &s.payer->load_payer();
     case slab_kind::shared: {
         // relaxed: the caller was handed the live block.
         const std::uint32_t id = owner_ids(s)[object_index(s, s.cache->shape, block)].load(std::memory_order_relaxed);
-        return id == 0 ? nullptr : &load_payer(obj_cgroup_of(id).payer);
+        return id == 0 ? nullptr : &obj_cgroup_of(id).load_payer();
     }
     case slab_kind::reserve:
         return root_owner;

@@ -69,6 +69,7 @@ void park_cache_in_slot(sync::thread_slot& slot, void* data) noexcept {
     park_cache(heaps.shared, root);
     for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
         park_cache(*h, root);
+    sweep_late_pushes();
 }
 
 /// Who pays for the object with this number. Node held.
@@ -78,7 +79,7 @@ void name_payer(slab& s, std::uint32_t index, char* name) noexcept {
     if (s.kind == slab_kind::owned)
         payer = &load_payer(s.cache->payer);
     else if (const std::uint32_t id = owner_ids(s)[index].load(std::memory_order_relaxed); id != 0) // relaxed: a report
-        payer = &load_payer(obj_cgroup_of(id).payer);
+        payer = &obj_cgroup_of(id).load_payer();
     if (payer != nullptr)
         std::strncpy(name, hooks.name(*payer), report_group_bytes - 1);
 }
@@ -159,6 +160,12 @@ void shut_down(void* data) noexcept {
     put_cache(job.cache);
 }
 
+/// Alone on the executor: an item that is not pending any more may be queued by somebody else, run, and take its cache along, while
+/// it is looked at here.
+void hand_on_kept(void* data) noexcept {
+    sync::work_queue::hand_on_all(static_cast<kmem_cache*>(data)->gate.take_kept(), enqueue_kept);
+}
+
 /// Bytes of all slabs of the root cache and its children.
 std::uint64_t slab_bytes_of(kmem_cache& cache) noexcept {
     sync::busy_scope busy;
@@ -200,7 +207,8 @@ void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept {
     sync::run_exclusive(shut_down, &job);
     ALLOT_TEST_POINT("destroy:shut_down");
     cache.gate.open();
-    sync::work_queue::hand_on_all(cache.gate.take_kept(), enqueue_kept);
+    ALLOT_TEST_POINT("destroy:opened");
+    sync::run_exclusive(hand_on_kept, &cache);
     put_cache(cache);
     if (report != nullptr)
         *report = job.found;

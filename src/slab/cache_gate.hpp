@@ -59,7 +59,8 @@ template <class P, class Guard> class basic_cache_gate {
         return true;
     }
 
-    /// Called by an item's function as the last thing it does with the cache.
+    /// Called by an item's function as the last thing it does with the cache. What the function queued before cannot have run yet,
+    /// since items run one at a time (executor.hpp I1).
     void finished() noexcept {
         // (3) release: pairs with (4): the destroyer sees what the item did.
         [[maybe_unused]] const auto before = pending_.fetch_sub(1, std::memory_order_release);
@@ -85,7 +86,8 @@ template <class P, class Guard> class basic_cache_gate {
         } while (!idle());
     }
 
-    /// What was kept while the cache was dying, oldest first, linked by `next`. After open().
+    /// What was kept while the cache was dying, oldest first, linked by `next`. After open(), and where no item runs until all have
+    /// been queued: one that is not pending any more may be queued by somebody else and take its cache along.
     work* take_kept() noexcept { return kept_.take_all(); }
 
     cache_life life() const noexcept {

@@ -12,6 +12,7 @@
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/slab_ops.hpp"
+#include "sync/test_point.hpp"
 
 namespace allot::slab {
 
@@ -23,6 +24,11 @@ std::atomic<void*> late{nullptr};
 
 void run_sweep(sync::work&) noexcept { sweep_deferred(); }
 constinit sync::work sweep_work{run_sweep};
+
+void run_late_sweep(sync::work& item) noexcept;
+constinit sync::work late_sweep_work{run_late_sweep};
+std::atomic<bool> late_sweep_wanted{false}; // since the last run of the work
+bool late_sweep_armed = false;              // the work's grace period began after it was wanted; executor only
 
 /// True if the calling thread's slot holds `s`. A hint unless the slot is held.
 bool is_mine(const slab& s) noexcept {
@@ -96,6 +102,7 @@ after_push push_in_section(slab& s, void* block, bool is_nested) noexcept {
     if ((word & remote_notify) == 0 || (word & remote_queued) != 0)
         return after_push::nothing;
     if ((word & remote_frozen) != 0) {
+        ALLOT_TEST_POINT("free_remote:pushed");
         queue_for_slot(remote_slot(word), s);
         return after_push::nothing;
     }
@@ -138,7 +145,7 @@ void release_large(slab& s) noexcept {
     s.allocs = 0;
     {
         sync::rcu_guard section;
-        counter::uncharge_pages(load_payer(payer.payer), pages * page_bytes, counter::charge_kind::large);
+        counter::uncharge_pages(payer.load_payer(), pages * page_bytes, counter::charge_kind::large);
     }
     free_pages(s, pages);
     obj_cgroup_put(payer);
@@ -211,6 +218,38 @@ void empty_slow(slab& s) noexcept {
 void defer_free(slab& s) noexcept {
     push_queue(deferred, s);
     sync::queue_work(sync::stage::release, sweep_work);
+}
+
+/// Processes what is queued for slots with threads that may sleep for long. Executor.
+static void sweep_queues() noexcept {
+    sync::busy_scope busy;
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; i < end; ++i) {
+        sync::thread_slot& slot = sync::slot_at(i);
+        if (heaps_of(slot).queue.load(std::memory_order_relaxed) == nullptr) // relaxed: the grace period has ordered it
+            continue;
+        sync::lock_guard hold(slot.lock);
+        close_thread(slot);
+        drain_queue(slot);
+    }
+}
+
+namespace {
+
+void run_late_sweep(sync::work& item) noexcept {
+    if (late_sweep_armed)
+        sweep_queues();
+    // What was wanted while this grace period was under way has to wait for one of its own.
+    late_sweep_armed = late_sweep_wanted.exchange(false, std::memory_order_relaxed); // relaxed: the queue orders it
+    if (late_sweep_armed)
+        sync::call_rcu(item);
+}
+
+} // namespace
+
+void sweep_late_pushes() noexcept {
+    late_sweep_wanted.store(true, std::memory_order_relaxed); // relaxed: queueing orders it
+    sync::call_rcu(late_sweep_work);
 }
 
 /// Frees what handlers left while the world was stopped. Executor, so the world is not stopped.

@@ -507,7 +507,7 @@ void uncharge_shared(slab& s, const void* block) noexcept {
     if (id == 0)
         base::bug_object("double free", block, "?", s.cache->name);
     obj_cgroup& owner = obj_cgroup_of(id);
-    cache_owner& payer = load_payer(owner.payer);
+    cache_owner& payer = owner.load_payer();
     ALLOT_TEST_POINT("uncharge_object:payer_read");
     counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
     obj_cgroup_put(owner);

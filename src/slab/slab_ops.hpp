@@ -77,6 +77,9 @@ void make_partial(slab& s) noexcept;
 void after_local_free(slab& s) noexcept;
 /// Does what a freer of a queued slab has to do. Slot held; any slot.
 void process_queued(sync::thread_slot& slot, slab& s) noexcept;
+/// To be called after slabs of a slot were parked: who saw one frozen there, inside a section, may still queue it for that slot, whose
+/// thread may sleep for long. Has it processed after a grace period. Context: any.
+void sweep_late_pushes() noexcept;
 /// Processes everything queued for the slot. Slot held.
 void drain_queue(sync::thread_slot& slot) noexcept;
 /// Pushes a queued slab. Context: any.

@@ -221,7 +221,7 @@ template <class Thing> class last_put : public allot_test::core_test {
 
     /// Puts the thing in that context, here and in a child without the library's thread.
     void is_enough(void (*context)()) {
-        {
+        if (allot::sync::worker_allowed()) {
             SCOPED_TRACE("with the library's thread");
             ASSERT_TRUE(is_there());
             context();

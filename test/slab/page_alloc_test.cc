@@ -6,7 +6,6 @@
 #include "support/core.hpp"
 
 #include "slab/heap.hpp"
-#include "sync/context.hpp"
 #include "sync/executor.hpp"
 
 #include <algorithm>
@@ -32,9 +31,25 @@ class pages : public allot_test::core_test {
     void TearDown() override {
         EXPECT_EQ(pages_handed_out(), handed_out_) << "I1: all came back";
         core_test::TearDown();
-        // The cases take the lock as the library never does.
-        allot::sync::forget_lock_contexts(allot::sync::lock_rank::page_alloc);
     }
+    // The allocator is called as the library calls it: on a thread that is marked busy.
+    template <class... Args> static page_run alloc_pages(Args&&... args) {
+        const allot::sync::busy_scope busy;
+        return allot::slab::alloc_pages(args...);
+    }
+    static page_run alloc_run(std::size_t count, std::size_t alignment) {
+        const allot::sync::busy_scope busy;
+        return allot::slab::alloc_run(count, alignment);
+    }
+    template <class... Args> static void free_pages(Args&&... args) {
+        const allot::sync::busy_scope busy;
+        allot::slab::free_pages(args...);
+    }
+    static void drain_stash(page_stash& stash) {
+        const allot::sync::busy_scope busy;
+        allot::slab::drain_stash(stash);
+    }
+
     std::uint64_t taken() const { return pages_handed_out() - handed_out_; }
 
     static bool is_aligned(const page_run& run, std::size_t alignment_pages) {

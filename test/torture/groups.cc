@@ -2,22 +2,21 @@
 //
 // torture_groups: random threads, groups, caches, forks and signals against an exact model.
 //
-//     torture_groups [--seconds N] [--seed N]
+//     torture_groups [--seconds N] [--seed N] [--no-worker] [--leak]
 //
 // Idea.        Rounds of a few milliseconds in which everything happens at once; between them all threads rest, and every block,
 //              group and sum is compared with the model (model.hpp) and recounted by the library. From time to time everything
 //              is freed and closed, and nothing may be left. Same seed, same choices; the schedule is the machine's.
+//              --no-worker leaves the deferred work to whoever comes by; --leak loses one thing of each kind on purpose, and each
+//              has to be noticed.
 // Concurrency. workers (worker.hpp), one thread that sends them signals and watches the limits, and main, which compares.
+#include "census.hpp"
 #include "worker.hpp"
-
-#include "group/mem_cgroup.hpp"
 
 #include <barrier>
 #include <chrono>
+#include <csignal>
 #include <pthread.h>
-
-extern "C" const char* __tsan_default_options();
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace {
 
@@ -72,8 +71,8 @@ class arena_of_threads {
                 std::this_thread::yield();
             const auto [group, index] = groups_.any(random_);
             const auto& counter = reinterpret_cast<const allot::memcg::mem_cgroup*>(group.get())->counter();
-            // Limits do not change, so any two reads will do.
-            if (counter.usage.load() > counter.max.load())
+            const std::uint64_t usage = counter.usage.load(); // before the limit: the model's only ever grows
+            if (usage > groups_.max_ever(index))
                 fail("%s is above its limit", group.path().c_str());
         }
     }
@@ -87,7 +86,7 @@ class arena_of_threads {
 };
 
 /// Compares everything while all threads rest.
-void check(tree& groups, std::vector<worker>& workers, const sums& base) {
+void check(tree& groups, std::vector<worker>& workers, const sums& base, std::mt19937_64& random) {
     allot_quiesce();
     sums expected = base;
     expected.live += handler_live;
@@ -112,6 +111,8 @@ void check(tree& groups, std::vector<worker>& workers, const sums& base) {
         if (each.block.load() != nullptr)
             look_at(each.it);
     groups.check();
+    for (int i = 0; i < 4; ++i)
+        groups.check_headroom(random);
     const sums is = library_sums();
     compare("live blocks", is.live, expected.live);
     compare("allocations", is.allocations, expected.allocations);
@@ -120,26 +121,21 @@ void check(tree& groups, std::vector<worker>& workers, const sums& base) {
 
 /// Frees and closes everything; nothing may be left.
 void end_era(tree& groups, std::vector<worker>& workers, const allot::stat& before) {
-    std::int64_t freed = 0;
     for (worker& each : workers)
         each.free_all();
     for (stall& each : market)
-        if (unsigned char* const block = std::exchange(each.it, item{}).block) {
-            allot_free(block);
-            --freed;
+        if (const item it = std::exchange(each.it, item{}); it.block != nullptr) {
+            free_item(it);
+            --handler_live;
         }
     for (pool_place& each : pool)
-        if (unsigned char* const block = each.block.exchange(nullptr)) {
-            allot_free(block);
-            --freed;
-        }
-    handler_live += freed;
+        empty_place(each);
+    for (auto& each : references)
+        allot_group_put(each.exchange(nullptr));
+    for (cache_place& each : caches)
+        each.clear();
     groups.clear();
-    for (int round = 0; round < 2; ++round) {
-        allot_quiesce();
-        allot_group_reclaim(allot_root(), ALLOT_UNLIMITED);
-    }
-    allot_quiesce();
+    settle_library();
     const allot::stat after = allot::root().stat();
     compare("bytes in slabs at the end", static_cast<std::int64_t>(after.slab), static_cast<std::int64_t>(before.slab));
     compare("shared bytes at the end", static_cast<std::int64_t>(after.shared),
@@ -149,63 +145,66 @@ void end_era(tree& groups, std::vector<worker>& workers, const allot::stat& befo
     compare("closed groups at the end", after.nr_dying, before.nr_dying);
 }
 
-void run(std::uint64_t seconds) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{seconds};
-    allot_quiesce();
-    const allot::stat before = allot::root().stat();
-    const allot::unique_group top{allot::root().create("torture")};
-    const sums base = library_sums();
-    tree groups{*top};
-    arena_of_threads threads{groups, seed};
-    while (std::chrono::steady_clock::now() < end) {
-        ++round_number;
-        threads.run_round();
-        check(groups, threads.workers(), base);
-        if (round_number % rounds_per_era == 0 || groups.is_full()) {
-            end_era(groups, threads.workers(), before);
-            check(groups, threads.workers(), base);
-        }
-    }
-    end_era(groups, threads.workers(), before);
-    check(groups, threads.workers(), base);
-    std::printf("torture_groups: %u rounds, %llu signals, %lld allocations agree\n", round_number,
-                static_cast<unsigned long long>(signals_handled.load()),
-                static_cast<long long>(library_sums().allocations - base.allocations));
-}
-
-std::uint64_t number(const char* text) {
-    char* rest = nullptr;
-    const std::uint64_t value = std::strtoull(text, &rest, 0);
-    if (rest == text || *rest != '\0') {
-        std::fprintf(stderr, "torture_groups: '%s' is no number\n", text);
-        std::exit(2);
-    }
-    return value;
-}
-
-} // namespace
-
-int main(int argc, char** argv) {
-    std::uint64_t seconds = 5;
-    seed = std::random_device{}();
-    for (int i = 1; i < argc; i += 2) {
-        const bool has_value = i + 1 < argc;
-        if (has_value && std::strcmp(argv[i], "--seconds") == 0) {
-            seconds = number(argv[i + 1]);
-        } else if (has_value && std::strcmp(argv[i], "--seed") == 0) {
-            seed = number(argv[i + 1]);
-        } else {
-            std::fprintf(stderr, "usage: torture_groups [--seconds N] [--seed N]\n");
-            return 2;
-        }
-    }
-    std::printf("torture_groups: --seed %llu\n", static_cast<unsigned long long>(seed));
-    std::fflush(stdout);
-    ::alarm(static_cast<unsigned>(seconds) + 60); // a hang is a failure, too
+/// `fault`, unless empty, is put in after the first round.
+void run(std::uint64_t seconds, const std::string& fault) {
+    pthread_key_create(&late_key, free_late);
     struct sigaction how {};
     how.sa_handler = handle;
     how.sa_flags = SA_RESTART;
     sigaction(storm_signal, &how, nullptr);
-    run(seconds);
-    return 0;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{seconds};
+    allot_quiesce();
+    const allot::stat before = allot::root().stat();
+    const census whole = take_census("at the beginning");
+    allot::group top = allot::root().create("torture");
+    const sums base = library_sums();
+    {
+        std::mt19937_64 random{seed};
+        tree groups{top};
+        arena_of_threads threads{groups, seed};
+        while (std::chrono::steady_clock::now() < end) {
+            ++round_number;
+            threads.run_round();
+            if (round_number == 1 && !fault.empty())
+                lose(fault, top.get());
+            check(groups, threads.workers(), base, random);
+            if (round_number % rounds_per_era == 0 || groups.is_full()) {
+                end_era(groups, threads.workers(), before);
+                check(groups, threads.workers(), base, random);
+            }
+        }
+        end_era(groups, threads.workers(), before);
+        check(groups, threads.workers(), base, random);
+    }
+    say("%u rounds, %llu signals, %lld allocations agree", round_number,
+        static_cast<unsigned long long>(signals_handled.load()),
+        static_cast<long long>(library_sums().allocations - base.allocations));
+    top.close();
+    top = {};
+    settle_library();
+    census left = take_census("at the end");
+    left.slabs = whole.slabs; // the main thread keeps some
+    must_equal_outside("at the end", left, whole);
+}
+
+/// The model knows nothing of the library's structures; torture_lifecycle does.
+bool changes_the_model(const std::string& fault) { return fault != "owner reference" && fault != "structure"; }
+
+} // namespace
+
+int main(int argc, char** argv) {
+    bool no_worker = false;
+    bool leak = false;
+    const std::uint64_t seconds =
+        begin("torture_groups", argc, argv,
+              {{.name = "--no-worker", .is_given = &no_worker}, {.name = "--leak", .is_given = &leak}});
+    allot::sync::allow_worker(!no_worker);
+    if (!leak) {
+        run(seconds, "");
+        return pass();
+    }
+    for (const char* const fault : faults)
+        if (changes_the_model(fault))
+            must_be_caught(fault, 1, [&] { run(1, fault); });
+    return pass();
 }

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -21,25 +22,87 @@ namespace torture {
 
 inline std::atomic<bool> round_over{false};
 
+// --- Children ---------------------------------------------------------------------------------------------------------------
+
+/// What a child does for a while: the same as everybody, alone, and without a heap of its own that another thread might have locked.
+class child_life {
+  public:
+    child_life(allot_group* in, std::uint64_t own_seed) : random_(own_seed), in_(in) {}
+
+    void live() {
+        for (auto& place : pool)
+            empty_place(place);
+        for (int i = 0; i < 300; ++i)
+            step();
+        for (void*& block : blocks_)
+            allot_free(std::exchange(block, nullptr));
+        for (allot_group*& group : groups_)
+            end_group(group);
+        allot_cache_destroy(cache_, nullptr);
+        allot_rcu_barrier();
+        allot_quiesce();
+    }
+
+  private:
+    static void end_group(allot_group*& group) {
+        if (group != nullptr)
+            allot_group_close(group, nullptr);
+        allot_group_put(std::exchange(group, nullptr));
+    }
+    void step() {
+        void*& block = blocks_[random_() % std::size(blocks_)];
+        allot_group*& group = groups_[random_() % std::size(groups_)];
+        switch (random_() % 16) {
+        case 0:
+            end_group(group);
+            if (allot_group_create(in_, random_() % 2 == 0 ? "child's" : "child's too", nullptr, &group) != 0)
+                group = nullptr;
+            break;
+        case 1:
+            allot_cache_destroy(std::exchange(cache_, nullptr), nullptr);
+            break;
+        case 2:
+            allot_poll();
+            break;
+        case 3:
+            replace(block, group != nullptr ? allot_group_malloc(group, random_() % 50'000, 0) : nullptr);
+            break;
+        case 4:
+        case 5:
+        case 6:
+            replace(block, make_object());
+            break;
+        default:
+            replace(block, group != nullptr && random_() % 2 == 0 ? allot_group_malloc(group, random_() % 500, 0)
+                                                                  : allot_malloc(random_() % 500));
+        }
+    }
+    static void replace(void*& place, void* block) { allot_free(std::exchange(place, block)); }
+    void* make_object() {
+        const allot_cache_options options{.size = 88, .alignment = 0, .flags = 0, .constructor = nullptr};
+        if (cache_ == nullptr)
+            cache_ = allot_cache_create("child's", &options);
+        return cache_ != nullptr ? allot_cache_alloc(cache_) : nullptr;
+    }
+
+    std::mt19937_64 random_;
+    allot_group* const in_;
+    allot_cache* cache_ = nullptr;
+    void* blocks_[100] = {};
+    allot_group* groups_[2] = {};
+};
+
 /// A child finds everything whole and usable.
-inline void fork_once(const allot::group& in) {
+inline void fork_once(const allot::group& in, std::uint64_t own_seed) {
     const pid_t pid = ::fork();
     if (pid == 0) {
-        ::alarm(30);
+        ::alarm(50);
         allot::sync::allow_worker(false);
-        for (auto& place : pool)
-            allot_free(place.block.exchange(nullptr));
-        allot_group* mine = nullptr;
-        if (allot_group_create(in.get(), "child's", nullptr, &mine) == 0) {
-            allot_free(allot_group_malloc(mine, 500, 0));
-            allot_group_close(mine, nullptr);
-            allot_group_put(mine);
-        }
-        allot_quiesce();
+        child_life{in.get(), own_seed}.live();
         const allot::verify_report books = allot::verify();
         if (!books)
-            std::fprintf(stderr, "in a child: %s\n", books.first_error);
-        ::_exit(books ? 0 : 1);
+            fail("in a child: %s", books.first_error);
+        ::_exit(0);
     }
     int status = 0;
     while (pid > 0 && ::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -47,6 +110,18 @@ inline void fork_once(const allot::group& in) {
     if (pid > 0 && status != 0)
         fail("a forked child ended with status 0x%x", static_cast<unsigned>(status));
 }
+
+/// Frees a block at the very end of a thread, after the library's exit hook: asks to be run again until the hook has run.
+inline pthread_key_t late_key;
+inline void free_late(void* block) {
+    static thread_local unsigned calls = 0;
+    if (++calls < 3)
+        pthread_setspecific(late_key, block);
+    else
+        allot_free(block);
+}
+
+// --- Workers ----------------------------------------------------------------------------------------------------------------
 
 class worker {
   public:
@@ -72,6 +147,8 @@ class worker {
         while (!held_.empty())
             release(pop());
         charges_.clear();
+        for (std::size_t i = 0; i < 4; ++i)
+            withdraw(published[i * worker_count + index_].exchange(nullptr));
     }
 
   private:
@@ -99,7 +176,13 @@ class worker {
         if (it.block == nullptr)
             return;
         it.check();
-        allot_free(it.block);
+        if (it.size >= 2 * sizeof(allot_rcu_head) && random_() % 16 == 0)
+            free_item(it, [&](unsigned char* block) {
+                const std::size_t at = (it.size - sizeof(allot_rcu_head)) & ~(alignof(allot_rcu_head) - 1);
+                allot_free_rcu(block, reinterpret_cast<allot_rcu_head*>(block + at));
+            });
+        else
+            free_item(it);
         --sums_.live;
     }
     void allocate() {
@@ -129,6 +212,10 @@ class worker {
             return;
         item it = pop();
         it.check();
+        if (it.cache != 0) { // an object of a cache is not resized
+            release(it);
+            return;
+        }
         const std::size_t size = any_size();
         auto* const moved = static_cast<unsigned char*>(allot_realloc(it.block, size));
         if (moved != nullptr) {
@@ -153,8 +240,50 @@ class worker {
             charges_.push_back(groups_.any(random_).first.try_charge(random_() % 5000));
         else if (random_() % 2 == 0)
             (void)charges_[random_() % 10].try_transfer(groups_.any(random_).first);
+        else if (random_() % 2 == 0)
+            (void)charges_[random_() % 10].try_resize(random_() % 5000);
+        else if (allot::charge& one = charges_[random_() % 10]; random_() % 2 == 0 && one.bytes() != 0)
+            charges_.push_back(one.split(random_() % one.bytes()));
         else
             charges_.clear();
+    }
+    /// Puts another block where readers look, and has the old one freed after them.
+    void publish() {
+        std::atomic<published_block*>& place = published[random_() % 4 * worker_count + index_];
+        const std::size_t size = random_() % 500;
+        const std::size_t tail = sizeof(published_block) + size + alignof(allot_rcu_head);
+        published_block* fresh = nullptr;
+        if (random_() % 8 != 0) {
+            const allot::group group = groups_.any(random_).first;
+            fresh = static_cast<published_block*>(group.malloc(tail + sizeof(allot_rcu_head)));
+        }
+        if (fresh != nullptr) {
+            fresh->size = size;
+            fresh->mark = static_cast<unsigned char>(random_());
+            std::memset(fresh->marks, fresh->mark, size);
+            ++sums_.live;
+            ++sums_.allocations;
+        }
+        withdraw(place.exchange(fresh, std::memory_order_acq_rel)); // release: pairs with look_at()
+    }
+    void withdraw(published_block* old) {
+        if (old == nullptr)
+            return;
+        const std::size_t at = (sizeof *old + old->size + alignof(allot_rcu_head) - 1) & ~(alignof(allot_rcu_head) - 1);
+        allot_free_rcu(old, reinterpret_cast<allot_rcu_head*>(reinterpret_cast<char*>(old) + at));
+        --sums_.live;
+    }
+    void ask_owner() {
+        if (held_.empty())
+            return;
+        const item& it = held_[random_() % held_.size()];
+        const allot::group owner = allot::owner_of(it.block);
+        if (!groups_.may_own(owner, it.group))
+            fail("%p belongs to %s, which is no ancestor of its group", static_cast<void*>(it.block),
+                 owner.path().c_str());
+    }
+    void leave_reference() {
+        allot_group_put(references[random_() % pool_size].exchange(allot_group_get(groups_.any(random_).first.get())));
     }
     /// A thread that lives for a moment, and may end inside a scope.
     void churn() {
@@ -172,6 +301,11 @@ class worker {
             }
             if (random_() % 2 == 0)
                 allot_leave(&in);
+            if (!held_.empty() && held_.back().cache == 0) {
+                pthread_setspecific(late_key, held_.back().block);
+                held_.pop_back();
+                --sums_.live;
+            }
         }}.join();
     }
     void rare() {
@@ -180,7 +314,7 @@ class worker {
             churn();
             break;
         case 1:
-            fork_once(groups_.any(random_).first);
+            fork_once(groups_.any(random_).first, random_());
             break;
         case 2:
         case 3:
@@ -190,7 +324,15 @@ class worker {
             groups_.any(random_).first.reclaim();
             break;
         case 5:
-            allot_purge();
+            random_() % 2 == 0 ? allot_purge() : allot_poll();
+            break;
+        case 6:
+            caches[random_() % std::size(caches)].shrink();
+            break;
+        case 7:
+        case 8:
+        case 9:
+            groups_.change_limits(random_);
             break;
         default:
             if (!groups_.is_full())
@@ -213,6 +355,14 @@ class worker {
             take_home(trade(random_(), pop()));
         else if (kind < 62)
             rare();
+        else if (kind < 68)
+            publish();
+        else if (kind < 76)
+            look_at(published[random_() % std::size(published)]);
+        else if (kind < 80)
+            ask_owner();
+        else if (kind < 83)
+            leave_reference();
         else
             for (std::size_t keep = 100 + random_() % 200; held_.size() > keep;)
                 release(pop());

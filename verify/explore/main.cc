@@ -17,11 +17,13 @@
 
 namespace explore {
 
-extern const suite rcu_suite, work_queue_suite, page_counter_suite, remote_suite, gate_suite;
+extern const suite rcu_suite, work_queue_suite, page_counter_suite, remote_suite, gate_suite, percpu_ref_suite,
+    cache_gate_suite, obj_cgroup_suite;
 
 namespace {
 
-const suite* const suites[] = {&rcu_suite, &work_queue_suite, &page_counter_suite, &remote_suite, &gate_suite};
+const suite* const suites[] = {&rcu_suite,  &work_queue_suite, &page_counter_suite, &remote_suite,
+                               &gate_suite, &percpu_ref_suite, &cache_gate_suite,   &obj_cgroup_suite};
 
 using engine::mutation;
 using engine::site_info;

@@ -186,6 +186,27 @@ void shared_and_stop() {
     });
 }
 
+// A grace period that is asked for again and again instead of waited for.
+void polled(bool with_slot) {
+    auto& w = make<world>();
+    thread([&w, with_slot] {
+        for (int i = 0; i < 2; ++i)
+            if (with_slot)
+                read_section(w, w.readers[0]);
+            else
+                shared_section(w);
+    });
+    thread([&w] {
+        object& old = w.replace();
+        sim::all_barrier();
+        for (unsigned round = 0; !is_quiescent(w.readers[0]) || !w.shared.idle(); ++round)
+            sim::pause(round);
+        retire(old);
+    });
+}
+void polled_reader() { polled(true); }
+void polled_shared_reader() { polled(false); }
+
 void shared_in_handler() {
     auto& w = make<world>();
     thread([&w] { shared_section(w); });
@@ -242,12 +263,15 @@ constexpr scenario scenarios[] = {
     {"rcu_shared_two_readers_two_updaters", shared_two_readers_two_updaters, {2, 1}},
     {"rcu_shared_late_reader", shared_late_reader, {2, 2}},
     {"rcu_shared_and_stop", shared_and_stop, {3, 3}},
+    {"rcu_polled_reader", polled_reader, {3, 2}},
+    {"rcu_polled_shared_reader", polled_shared_reader, {3, 2}},
     {"rcu_deferred_free", deferred_free, {2, 1}},
     {"rcu_shared_in_handler", shared_in_handler, {2, 1}},
 };
 
 constexpr survivor survivors[] = {
     {"rcu.hpp(4)", "acquire", "all_barrier() comes before it; seq_cst is for TSan builds, which have no membarrier"},
+    {"rcu.hpp(12)", "acquire", "as above"},
     {"rcu.hpp(4)", "relaxed", "the second barrier of synchronize() acquires; suite gate, which has none, kills it"},
     {"rcu.hpp(5)", "relaxed", "as above"},
     {"rcu.hpp:synchronizeb", "drop",

@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
 done
 compiler=${CXX:-g++}
 flags=(-O2 -std=c++20 -Wall -Wextra -fno-exceptions -U_FORTIFY_SOURCE)
-drivers=(rcu work_queue sleeper page_counter remote gate)
+drivers=(rcu work_queue sleeper page_counter remote gate percpu_ref cache_gate obj_cgroup)
 
 if [ -n "$keep" ]; then
     mkdir -p "$keep" && work=$(cd "$keep" && pwd) || exit 1

@@ -139,6 +139,37 @@ void merging() {
     });
 }
 
+// What is taken goes to another queue, as from a cache's gate, while the producers push it again.
+void handing_on() {
+    auto& w = new_world(1, run_merged);
+    auto& second = make<queue>();
+    for (int p = 0; p < 2; ++p)
+        thread([&w, p] {
+            item& i = *w.items[0];
+            for (int n = 1; n <= 2; ++n) {
+                i.written[p].store(n, relaxed);
+                i.accepted += w.q.push(i);
+            }
+            end_producer(w);
+        });
+    thread([&w, &second] {
+        for (unsigned round = 0;; ++round) {
+            const bool over = w.ended.load(acquire) == 2;
+            w.q.hand_on_all(w.q.take_all(), [&second](work& each) { second.push(each); });
+            if (second.run_batch() == 0) {
+                if (over)
+                    return;
+                sim::pause(round);
+            }
+        }
+    });
+    finally([&w] {
+        const item& i = *w.items[0];
+        CHECK(i.runs >= 1 && i.runs <= i.accepted);
+        CHECK(i.seen[0] == 2 && i.seen[1] == 2);
+    });
+}
+
 void run_again(work& self) noexcept {
     item& i = self_of(self);
     i.payload.set(i.payload.get() + 1);
@@ -199,6 +230,7 @@ constexpr scenario scenarios[] = {
     {"queue_producers", producers, {2, 1}},
     {"queue_handlers", handlers, {3, 1}},
     {"queue_merging", merging, {2, 1}},
+    {"queue_handing_on", handing_on, {2, 1}},
     {"queue_requeue", requeue, {2, 1}},
     {"queue_self_freeing", self_freeing, {3, 1}},
     {"queue_two_consumers", two_consumers, {2, 2}},
@@ -210,6 +242,7 @@ constexpr scenario scenarios[] = {
 constexpr survivor survivors[] = {
     {"work_queue.hpp(3)", "acq_rel", "who takes all does not look at a flag of the producers afterwards"},
     {"work_queue.hpp(3)", "acquire", "the empty list that it stores carries nothing"},
+    {"work_queue.hpp(6)", "release", "the push that follows acquires"},
     {"sleeper.hpp(2)b", "acq_rel", "the test before it is seq_cst, and an exchange reads the newest value"},
     {"sleeper.hpp(2)b", "acquire", "as above"},
     {"sleeper.hpp(2)b", "release", "as above"},

@@ -17,6 +17,7 @@
 //              lookup              group/tree.cc group_of, tryget
 //              object              slab/obj_cgroup.hpp I2: payer read inside a section that lasts until the uncharge is done
 //              share[]             account_record::local, here the sum over the kinds
+//              refs[]              mem_cgroup::refs, here a plain count: percpu_ref.pml proves the switches of it
 //              in_section, wait    sync/rcu.hpp, as revoke.pml and shared_readers.pml prove it
 //
 // Properties.  G1  No group is touched after it was freed; a parent is freed after its children.

@@ -5,19 +5,24 @@
 // Idea.        Threads get, tryget and put; a controller (the executor) switches the count to per-slot and back, then kills it.
 //              While the count is per slot, `count` carries a bias, so that no put on it can see zero. A switch to atomic sets the
 //              mode, waits until no section that saw the old mode is left, and takes the slots and the bias in with one addition.
-//              Two ways to wait, as DESIGN.md 5 says:
-//              V_GP    the mode is read, and the slot written, inside a read-side section; the switch waits a grace period
-//              V_RSEQ  the mode is read, and the slot written, inside an rseq section, which the fence (membarrier RSEQ) makes
-//                      start again: the switch is synchronous
+//              Two ways to wait:
+//              V_GP    as built: the mode is read, and the cell written, inside a read-side section; the switch waits for a
+//                      grace period
+//              V_RSEQ  not built: the mode is read, and the cell written, inside an rseq section, which the fence (membarrier
+//                      RSEQ) makes start again: the switch would be synchronous
 //
-//              here                     DESIGN.md 5, kernel
-//              state_mode, state_dead   one word (the low bits of percpu_count_ptr)
-//              change                   percpu_ref_get, percpu_ref_put
-//              tryget, tryget_online    percpu_ref_tryget, percpu_ref_tryget_live
-//              switch_to_slots          __percpu_ref_switch_to_percpu, "start atomic, go per-CPU when hot"
-//              switch_to_atomic, kill   __percpu_ref_switch_to_atomic, percpu_ref_kill_and_confirm
+//              here                     src/sync/percpu_ref.hpp                           kernel
+//              per_slot, dead           the pointer word: cells unmarked; `dying`         low bits of percpu_count_ptr
+//              slot[], count, BIAS      the cells; the count word; bias                   percpu_count, count, PERCPU_COUNT_BIAS
+//              change                   get, put                                          percpu_ref_get, percpu_ref_put
+//              tryget(0), tryget(1)     tryget, tryget_online                             percpu_ref_tryget, _tryget_live
+//              switch_to_slots          switch_to_percpu                                  __percpu_ref_switch_to_percpu
+//              switch_to_atomic         begin_switch_to_atomic, finish_switch_to_atomic   __percpu_ref_switch_to_atomic
+//              the end of controller    begin_kill, confirm_kill, put                     percpu_ref_kill_and_confirm
+//              take_in                  take_in                                           percpu_ref_switch_to_atomic_rcu
 //              nested_put               a put in a signal handler on top of a section: on `count`, whatever the mode
-//              in_section, wait         sync/rcu.hpp, as revoke.pml and shared_readers.pml prove it
+//              in_section, wait         rcu.hpp, as revoke.pml and shared_readers.pml prove it
+//              Left out: resurrect, a kill during a switch, the heat: verify/explore/percpu_ref.cc has them.
 //
 // Properties.  C1  release runs once, when the true number of references is 0.
 //              C2  No reference is handed out after it; no count is negative.
@@ -34,7 +39,7 @@
 //              M_DEAD_APART      V_RSEQ: tryget_online of an atomic count tests `dead` apart from its compare-and-swap
 //              M_STALE_SLOTS     a switch to atomic leaves the slots as they are
 //              M_NO_SERIAL       a count goes per slot again while a switch to atomic still waits
-// Source.      Linux lib/percpu-refcount.c; substrate.md A3.
+// Source.      src/sync/percpu_ref.hpp; Linux lib/percpu-refcount.c.
 //
 //@ hold  grace_period      -DV_GP
 //@ hold  rseq              -DV_RSEQ

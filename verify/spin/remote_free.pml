@@ -5,8 +5,12 @@
 // Idea.        One slab of BLOCKS blocks. X, the thread that holds it at first, and Y, another thread with a slot, use, adopt,
 //              exhaust and park it; Z is a thread without a slot (it uses the orphan slot, and its frees may be nested). Each
 //              frees blocks: locally if it holds the slab, else with a push on the word. Closing the group parks the slab
-//              wherever it is, and any thread may fall idle for ever at any time. What the holder does inside a section of its
-//              open fast path is written as under its slot's lock: revoke.pml shows that they exclude each other.
+//              wherever it is, and a thread that has done its part looks at its own queue now and then, as every slow path does.
+//              What the holder does inside a section of its open fast path is written as under its slot's lock: revoke.pml
+//              shows that they exclude each other.
+//              EAGER    a stronger form, for threads that may be idle for ever: who parks drains afterwards, a freer looks again
+//                       after its push, and the sweep visits all slots. The sources do not do this: a slab that was pushed on
+//                       an idle thread's queue while it was parked elsewhere stays until that thread's next slow path
 //
 //              here                       code (slab_ops.cc where nothing else is said)
 //              w_list, w_frozen, ...      the bits of slab_remote::word, remote.hpp
@@ -14,7 +18,7 @@
 //              collect                    collect, take_remote: one compare-and-swap
 //              next_slab                  next_slab, make_full, make_active
 //              local_free                 free.cc free_in_section, free_local, empty_slow; make_partial, after_local_free
-//              retire, park, adopt        retire, park, adopt
+//              retire, park_in, adopt     retire, park, adopt
 //              process_queued, drain      process_queued, process_own, drain_queue
 //              sweep                      free.cc sweep_deferred
 //              thread_exit                revoke.cc end_thread, sync/thread_slot.cc slot_detach
@@ -25,7 +29,8 @@
 //              F2  Nobody touches the slab after that.
 //              F3  The slab is on one queue at most (it has one link).
 //              F4  Whoever changes `frozen` holds the node lock; an unfrozen slab is linked to its node when that is free.
-//              F5  When everybody is idle and all blocks are free, a slab that no heap holds has been given back.
+//              F5  When everybody is idle and all blocks are free, a slab that no heap holds has been given back. EAGER: without
+//                  any thread's help but the executor's.
 //              F6  When everybody is idle, blocks on a full or unowned slab's list are somebody's duty who is there to do it.
 //              F7  Nobody waits for ever.
 // Mutants.     M_RELEASE_QUEUED     retire() and park() do not look at `queued`
@@ -37,19 +42,20 @@
 //              M_QUEUED_LATE        process_queued() clears `queued` with an exchange of its own, after the list was taken
 //              M_NO_OWNER_CHECK     queue_for_slot() does not look whether the slot's thread is gone
 //              M_NO_FINAL_DRAIN     a thread's exit does not drain its queue after it detached
-//              M_FORWARD_UNLOCKED   process_queued() hands the slab on after it gave the node lock back
+//              M_FORWARD_UNLOCKED   EAGER: process_queued() hands the slab on after it gave the node lock back
 //              M_FORWARD_NO_SWEEP   process_queued() hands the slab to a slot without a thread and asks for no sweep
-//              M_PARK_NO_DRAIN      closing a group does not drain the slot's queue: its thread may be idle for ever
-//              M_DRAIN_FIRST        it drains the queue and then parks: a freer may push in between
-//              M_SWEEP_OWNERLESS    the sweep leaves queues of slots with threads alone
-//              M_NO_RECHECK         a freer does not look, after its push on a slot's queue, whether the slot still holds the slab
+//              M_PARK_NO_DRAIN      EAGER: closing a group does not drain the slot's queue: its thread may be idle for ever
+//              M_DRAIN_FIRST        EAGER: it drains the queue and then parks: a freer may push in between
+//              M_SWEEP_OWNERLESS    EAGER: the sweep leaves queues of slots with threads alone
+//              M_NO_RECHECK         EAGER: a freer does not look, after its push on a slot's queue, whether the slot still holds the slab
 // Source.      snmalloc's and mimalloc's remote lists; SLUB's frozen bit.
 //
-//@ hold  closed            -DNOPS=1 -DSTART_FULL
-//@ hold  open              -DNOPS=2 -DCLOSE=0
-//@ long  closed_any_start  -DNOPS=1
-//@ long  closed_two_operations -DNOPS=2
-//@ long  open_three_blocks -DBLOCKS=3 -DNOPS=2 -DCLOSE=0
+//@ hold  closed            -DNOPS=2
+//@ hold  open              -DBLOCKS=3 -DNOPS=2 -DCLOSE=0
+//@ hold  eager             -DEAGER
+//@ long  closed_three_blocks -DBLOCKS=3 -DNOPS=2
+//@ long  open_three_operations -DBLOCKS=3 -DNOPS=3 -DCLOSE=0
+//@ long  eager_three_blocks -DEAGER -DBLOCKS=3 -DNOPS=2
 //@ fail  M_RELEASE_QUEUED   -DCLOSE=0
 //@ fail  M_NO_NOTIFY_FULL   -DCLOSE=0
 //@ fail  M_NOTIFY_LATE      -DCLOSE=0
@@ -59,12 +65,12 @@
 //@ fail  M_QUEUED_LATE      -DCLOSE=0
 //@ fail  M_NO_OWNER_CHECK   -DCLOSE=0
 //@ fail  M_NO_FINAL_DRAIN   -DCLOSE=0
-//@ fail  M_FORWARD_UNLOCKED -DNOPS=1 -DSTART_FULL
+//@ fail  M_FORWARD_UNLOCKED -DEAGER -DNOPS=1
 //@ fail  M_FORWARD_NO_SWEEP -DCLOSE=0
-//@ fail  M_PARK_NO_DRAIN    -DNOPS=1 -DSTART_FULL
-//@ fail  M_DRAIN_FIRST      -DNOPS=1 -DSTART_FULL
-//@ fail  M_SWEEP_OWNERLESS  -DNOPS=1 -DSTART_FULL
-//@ fail  M_NO_RECHECK       -DNOPS=1 -DSTART_FULL
+//@ fail  M_PARK_NO_DRAIN    -DEAGER -DNOPS=1
+//@ fail  M_DRAIN_FIRST      -DEAGER -DNOPS=1
+//@ fail  M_SWEEP_OWNERLESS  -DEAGER -DNOPS=1
+//@ fail  M_NO_RECHECK       -DEAGER -DNOPS=1
 
 #ifndef BLOCKS
 #define BLOCKS 2
@@ -95,7 +101,6 @@ mtype place;
 byte home = NOBODY;
 byte free_blocks; /* on the free list */
 
-bit slot_locked[SLOTS];
 bit owner[SLOTS]; /* the slot has a thread */
 bit q[SLOTS], deferred, sweep_pending;
 bit closing; /* the group is closed: no heap of it is found or made any more */
@@ -106,8 +111,17 @@ byte nr_idle;
 #define EMPTY_SLAB (free_blocks == BLOCKS)
 #define PRESENT assert(place != gone) /* F2 */
 
-inline lock_slot(s) { d_step { !slot_locked[s] -> slot_locked[s] = 1 } }
-inline unlock_slot(s) { slot_locked[s] = 0 }
+/* What is done under a slot's lock is a step too, but where a mutant takes more than one. */
+#if defined(M_FROZEN_UNLOCKED) || defined(M_ADOPT_UNLOCKED) || defined(M_QUEUED_LATE) || defined(M_NOTIFY_LATE)
+bit slot_locked[SLOTS];
+#define LOCK_SLOT(s) atomic { !slot_locked[s] -> slot_locked[s] = 1 };
+#define UNLOCK_SLOT(s) ; slot_locked[s] = 0
+#define SLOT_IS_FREE(s) !slot_locked[s]
+#else
+#define LOCK_SLOT(s)
+#define UNLOCK_SLOT(s)
+#define SLOT_IS_FREE(s) true
+#endif
 
 /* The node lock is a step: each of its sections has one exchange of the word, and nothing else that others look at. */
 
@@ -158,32 +172,38 @@ inline make_partial() {
     place = heap_partial
 }
 
-/* Unfreezes. Slot `s`, the home, held. */
-inline park() {
-    atomic {
-        PRESENT;
-        place = none;
-        home = NOBODY;
-        take_list();
-        w_frozen = 0;
-        w_slot = 0;
+/* Unfreezes the slab if slot `s`, which is held, is its home. */
+inline unfreeze() {
+    PRESENT;
+    place = none;
+    home = NOBODY;
+    take_list();
+    w_frozen = 0;
+    w_slot = 0;
 #ifndef M_NO_NOTIFY_PARK
-        w_notify = 1;
+    w_notify = 1
 #endif
-#ifdef M_FROZEN_UNLOCKED
-        skip
-    };
-    atomic {
-#endif
-        if
+}
+inline link_or_release() {
+    if
 #ifdef M_RELEASE_QUEUED
-        :: !EMPTY_SLAB -> link_to_node()
+    :: !EMPTY_SLAB -> link_to_node()
 #else
-        :: !EMPTY_SLAB || w_queued -> link_to_node()
+    :: !EMPTY_SLAB || w_queued -> link_to_node()
 #endif
-        :: else -> release_slab()
-        fi
-    }
+    :: else -> release_slab()
+    fi
+}
+inline park_in(s) {
+    if
+#ifdef M_FROZEN_UNLOCKED
+    :: atomic { home == s -> unfreeze() };
+        atomic { link_or_release() }
+#else
+    :: atomic { home == s -> unfreeze(); link_or_release() }
+#endif
+    :: atomic { home != s }
+    fi
 }
 
 inline adopt(s) {
@@ -212,7 +232,7 @@ inline check_after_push(s) {
     :: else
     fi;
 #endif
-#ifndef M_NO_RECHECK
+#if defined(EAGER) && !defined(M_NO_RECHECK)
     if
     :: !w_frozen || w_slot != s -> sweep_pending = 1
     :: else
@@ -222,62 +242,64 @@ inline check_after_push(s) {
 #endif
 }
 
-/* Slot `s` held. */
-inline process_queued(s) {
-    atomic {
+/* Slot `s` held; inside an atomic step. */
+inline process_queued_step(s) {
+    if
+    :: !w_frozen ->
+        take_list();
+#ifdef M_QUEUED_LATE
+        late = 1;
+#else
+        w_queued = 0;
+#endif
+        assert(place == on_node); /* F4 */
+        place = none;
         if
-        :: !w_frozen ->
-            take_list();
-#ifdef M_QUEUED_LATE
-            late = 1;
-#else
-            w_queued = 0;
-#endif
-            assert(place == on_node); /* F4 */
-            place = none;
-            if
-            :: !EMPTY_SLAB -> link_to_node()
-            :: else ->
-#ifdef M_QUEUED_LATE
-                w_queued = 0;
-                late = 0;
-#endif
-                release_slab()
-            fi
-        :: w_frozen && w_slot != s ->
-#ifdef M_FORWARD_UNLOCKED
-            target = w_slot;
-            late = 1
-#else
-            push_queue(w_slot);
-#ifndef M_FORWARD_NO_SWEEP
-            if
-            :: !owner[w_slot] -> sweep_pending = 1
-            :: else
-            fi
-#endif
-#endif
+        :: !EMPTY_SLAB -> link_to_node()
         :: else ->
-            take_list();
+#ifdef M_QUEUED_LATE
             w_queued = 0;
-            assert(home == s);
-            if
-            :: place == heap_full && free_blocks > 0 -> make_partial()
-            :: else
-            fi;
-            if
-            :: place == heap_partial && EMPTY_SLAB -> retire()
-            :: else
-            fi
+            late = 0;
+#endif
+            release_slab()
         fi
-    };
+    :: w_frozen && w_slot != s ->
+#ifdef M_FORWARD_UNLOCKED
+        target = w_slot;
+        late = 1
+#else
+        push_queue(w_slot);
+#ifndef M_FORWARD_NO_SWEEP
+        if
+        :: !owner[w_slot] -> sweep_pending = 1
+        :: else
+        fi
+#endif
+#endif
+    :: else ->
+        take_list();
+        w_queued = 0;
+        assert(home == s);
+        if
+        :: place == heap_full && free_blocks > 0 -> make_partial()
+        :: else
+        fi;
+        if
+        :: place == heap_partial && EMPTY_SLAB -> retire()
+        :: else
+        fi
+    fi
+}
+
+/* The rest of a mutant's. */
+inline process_queued_late() {
 #ifdef M_QUEUED_LATE
     atomic {
         if
         :: late -> late = 0; w_queued = 0
         :: else
         fi
-    };
+    }
 #endif
 #ifdef M_FORWARD_UNLOCKED
     atomic {
@@ -292,16 +314,21 @@ inline process_queued(s) {
             target = 0
         :: else
         fi
-    };
+    }
 #endif
-    skip
 }
 
 inline drain_queue(s) {
     if
-    :: atomic { q[s] -> q[s] = 0 };
-        process_queued(s)
-    :: else
+    :: atomic {
+            q[s] -> q[s] = 0;
+            process_queued_step(s)
+        }
+#if defined(M_QUEUED_LATE) || defined(M_FORWARD_UNLOCKED)
+        ;
+        process_queued_late()
+#endif
+    :: atomic { !q[s] }
     fi
 }
 
@@ -342,7 +369,7 @@ inline next_slab(s) {
         :: late -> late = 0; w_notify = 1
         :: else
         fi
-    };
+    }
 #endif
 #ifdef M_ADOPT_UNLOCKED
     atomic {
@@ -350,9 +377,8 @@ inline next_slab(s) {
         :: adopting -> adopting = 0; take_list(); w_frozen = 1; w_slot = s; w_notify = 0; place = current
         :: else
         fi
-    };
+    }
 #endif
-    skip
 }
 
 /* A free by a thread whose slot is `s` and that does not hold the slab; the block is taken. `nested`: it may take no lock. */
@@ -378,9 +404,9 @@ inline push_remote(s) {
                 :: else
                 fi
             };
-            lock_slot(s);
-            drain_queue(s);
-            unlock_slot(s)
+            LOCK_SLOT(s)
+            drain_queue(s)
+            UNLOCK_SLOT(s)
         :: s == O -> /* nested */
             atomic {
                 PRESENT;
@@ -395,15 +421,15 @@ inline push_remote(s) {
 }
 
 inline slow_operation(s) {
-    lock_slot(s);
+    LOCK_SLOT(s)
     drain_queue(s);
-    next_slab(s);
-    unlock_slot(s)
+    next_slab(s)
+    UNLOCK_SLOT(s)
 }
 
 inline free_own(s) {
     atomic {
-        !slot_locked[s] ->
+        SLOT_IS_FREE(s) ->
         if
         :: home == s && in_use > 0 ->
             in_use--;
@@ -422,18 +448,15 @@ inline free_own(s) {
 }
 
 inline thread_exit(s) {
-    lock_slot(s);
+    LOCK_SLOT(s)
     drain_queue(s);
-    if
-    :: home == s -> park()
-    :: else
-    fi;
-    unlock_slot(s);
-    atomic { !slot_locked[s] -> owner[s] = 0 }; /* slot_detach() */
+    park_in(s)
+    UNLOCK_SLOT(s);
+    atomic { SLOT_IS_FREE(s) -> owner[s] = 0 }; /* slot_detach() */
 #ifndef M_NO_FINAL_DRAIN
-    lock_slot(s);
-    drain_queue(s);
-    unlock_slot(s);
+    LOCK_SLOT(s)
+    drain_queue(s)
+    UNLOCK_SLOT(s)
 #endif
 }
 
@@ -452,7 +475,16 @@ proctype user(byte slot; byte ops) {
         slot = O /* a thread without a slot from now on */
     :: in_use == 0 -> break
     od;
-    nr_idle++
+    nr_idle++;
+#ifndef EAGER
+end:
+    do /* its slow paths from now on */
+    :: slot != O && q[slot] ->
+        LOCK_SLOT(slot)
+        drain_queue(slot)
+        UNLOCK_SLOT(slot)
+    od
+#endif
 }
 
 proctype executor() {
@@ -461,25 +493,30 @@ proctype executor() {
 end:
     do
     :: atomic { sweep_pending -> sweep_pending = 0 };
+        LOCK_SLOT(O)
         if
-        :: deferred ->
-            lock_slot(O);
-            atomic { deferred -> deferred = 0 };
-            process_queued(O);
-            unlock_slot(O)
-        :: else
-        fi;
-        do
-#ifdef M_SWEEP_OWNERLESS
-        :: s < SLOTS && q[s] && owner[s] -> s++
-        :: atomic { s < SLOTS && q[s] && !owner[s] && !slot_locked[s] -> slot_locked[s] = 1 };
-#else
-        :: atomic { s < SLOTS && q[s] && !slot_locked[s] -> slot_locked[s] = 1 }; /* with a thread there: closed first */
+        :: atomic {
+                deferred -> deferred = 0;
+                process_queued_step(O)
+            }
+#if defined(M_QUEUED_LATE) || defined(M_FORWARD_UNLOCKED)
+            ;
+            process_queued_late()
 #endif
-            drain_queue(s);
-            unlock_slot(s);
+        :: atomic { !deferred }
+        fi
+        UNLOCK_SLOT(O);
+        do
+#if !defined(EAGER) || defined(M_SWEEP_OWNERLESS)
+        :: atomic { s < SLOTS && owner[s] -> s++ }
+        :: s < SLOTS && !owner[s] ->
+#else
+        :: s < SLOTS -> /* with a thread there: closed first */
+#endif
+            LOCK_SLOT(s)
+            drain_queue(s)
+            UNLOCK_SLOT(s);
             s++
-        :: atomic { s < SLOTS && !q[s] -> s++ }
         :: s == SLOTS -> break
         od;
         s = 0
@@ -492,18 +529,16 @@ proctype close_group() {
     closing = 1; /* unpublished; a grace period */
     do
     :: s < SLOTS ->
-        lock_slot(s);
-#ifdef M_DRAIN_FIRST
+        LOCK_SLOT(s)
+#if !defined(EAGER) || defined(M_DRAIN_FIRST)
         drain_queue(s);
 #endif
-        if
-        :: home == s -> park()
-        :: else
-        fi;
-#if !defined(M_PARK_NO_DRAIN) && !defined(M_DRAIN_FIRST)
-        drain_queue(s); /* after the park: a freer that found the slab still here has pushed before this */
+        park_in(s)
+#if defined(EAGER) && !defined(M_PARK_NO_DRAIN) && !defined(M_DRAIN_FIRST)
+        ;
+        drain_queue(s) /* after the park: a freer that found the slab still here has pushed before this */
 #endif
-        unlock_slot(s);
+        UNLOCK_SLOT(s);
         s++
     :: else -> break
     od;
@@ -524,9 +559,7 @@ proctype final() {
 init {
     atomic {
         if
-#ifndef START_FULL
         :: place = current
-#endif
         :: place = heap_full; w_notify = 1
         fi;
         if

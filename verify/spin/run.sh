@@ -6,7 +6,9 @@
 # A model says itself what is to be run, in lines of its heading:
 #   //@ hold NAME [FLAG...]      has to hold: no error, searched to the end, every statement reached in some such run
 #   //@ long NAME [FLAG...]      the same, with --long only
-#   //@ fail MUTANT [FLAG...]    has to fail, with -DMUTANT and the flags
+#   //@ fail MUTANT [FLAG...]    has to fail, with -DMUTANT and the flags; further sets of flags, a run each, after a |
+# What follows a # is for the reader.
+# A model may have a second file, MODEL.inc, which it includes.
 # Prints a line for each: PASS, FAIL or SKIP, its name and what was found. Exit status: 0, or 1 if anything failed.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,7 +44,7 @@ if [ $long -eq 1 ]; then
     seconds=3600
 else
     megabytes=1000
-    seconds=90
+    seconds=180
 fi
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -69,7 +71,7 @@ search() {
     (cd "$work" && gcc "$optimisation" -w -DSAFETY -DCOLLAPSE -DMEMLIM=$megabytes -o pan pan.c) >"$work/gcc.out" 2>&1 ||
         { head -n 1 "$work/gcc.out"; return 1; }
     # The search itself ends with an error count; only a signal or the time limit is a failure of its own.
-    (cd "$work" && timeout -k 5 $seconds ./pan -m$depth -w22 >pan.out 2>&1)
+    (cd "$work" && timeout --foreground -k 5 $seconds ./pan -m$depth -w22 >pan.out 2>&1)
     local status=$?
     [ $status -ne 124 ] || { echo "took more than $seconds s"; return 1; }
     grep -q "errors: " "$work/pan.out" || { echo "the search ended with status $status"; return 1; }
@@ -80,7 +82,8 @@ errors() { sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$work/pan.out" | head -n 1; }
 cut_short() { grep -m1 -o -E "max search depth too small|reached -DMEMLIM bound|out of memory|hash factor" "$work/pan.out"; }
 violation() { sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' "$work/pan.out" | head -n 1; }
 
-# The model's statements, each with its line, and those that this run has reached in some process; ends do not count.
+# The model's statements, each with its line (Spin gives those of MODEL.inc as the model's), and those that this run has reached
+# in some process; ends do not count.
 statements_there() { (cd "$work" && ./pan -d) | sed -n 's/.*\.pml:\([0-9]*\) => /\1 /p' | sort -u; }
 statements_reached() {
     (cd "$work" && ./pan -d) | awk '
@@ -121,7 +124,7 @@ mutant() { # MODEL MUTANT FLAG...
     local model=$1 name=$2 start=$EPOCHREALTIME why
     shift 2
     local title="$model/$name${*:+ $*}"
-    if ! grep -q "defined($name)\|ifn\?def $name\$" "$here/$model.pml"; then
+    if ! grep -q "defined($name)\|ifn\?def $name\$" "${sources[@]}"; then
         verdict FAIL "$title" ": the model does not know this mutant"
     elif ! why=$(search "$model" -O0 "-D$name" "$@"); then
         verdict FAIL "$title" ": $why"
@@ -136,7 +139,9 @@ mutant() { # MODEL MUTANT FLAG...
 
 begin=$EPOCHREALTIME
 for model in "${models[@]}"; do
-    cp "$here/$model.pml" "$work/"
+    sources=("$here/$model".pml)
+    [ ! -r "$here/$model.inc" ] || sources+=("$here/$model.inc")
+    cp "${sources[@]}" "$work/"
     : >"$work/there"
     : >"$work/reached"
     count=0
@@ -146,10 +151,16 @@ for model in "${models[@]}"; do
         case $kind in
             hold) hold "$model" "$name" $flags ;;
             long) [ $long -eq 0 ] || hold "$model" "$name" $flags ;;
-            fail) mutant "$model" "$name" $flags ;;
+            fail)
+                while [ -n "$flags" ] && [[ $flags == *"|"* ]]; do
+                    mutant "$model" "$name" ${flags%%|*}
+                    flags=${flags#*|}
+                done
+                mutant "$model" "$name" $flags
+                ;;
             *) verdict FAIL "$model/$name" ": the heading says '$kind'" ;;
         esac
-    done < <(sed -n 's|^//@ *||p' "$here/$model.pml")
+    done < <(sed -n 's|^//@ *||; t keep; d; :keep; s| *#.*||; p' "$here/$model.pml")
     [ $count -ne 0 ] || verdict FAIL "$model" ": its heading names no runs"
     # A statement that no run reaches proves nothing.
     while read -r line text; do
@@ -158,7 +169,7 @@ for model in "${models[@]}"; do
     # Every mutant of the text is run.
     while read -r name; do
         grep -q "^//@ fail *$name\b" "$here/$model.pml" || verdict FAIL "$model/$name" ": the heading does not run this mutant"
-    done < <(grep -o "\bM_[A-Z_]*\b" "$here/$model.pml" | sort -u)
+    done < <(grep -oh "\bM_[A-Z_]*\b" "${sources[@]}" | sort -u)
 done
 echo "spin: $passed passed, $failed failed; $total_states states searched to the end in $(seconds_since "$begin") s"
 [ $failed -eq 0 ]
