@@ -61,13 +61,13 @@ void uncharge_object(account& payer, byte_count bytes, charge_kind kind) noexcep
 }
 
 void reparent_local(account& from, account& to) noexcept {
-    for (std::size_t kind = 0; kind < charge_kind_count; ++kind) {
-        const std::int64_t bytes = from.record->local[kind].exchange(0, std::memory_order_relaxed);
-        to.record->local[kind].fetch_add(bytes, std::memory_order_relaxed);
-    }
-    auto move = [](std::atomic<std::uint64_t>& source, std::atomic<std::uint64_t>& target) noexcept {
-        target.fetch_add(source.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+    // Most figures of a short-lived group are 0; the parent's line is then left alone.
+    auto move = [](auto& source, auto& target) noexcept {
+        if (source.load(std::memory_order_relaxed) != 0)
+            target.fetch_add(source.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
     };
+    for (std::size_t kind = 0; kind < charge_kind_count; ++kind)
+        move(from.record->local[kind], to.record->local[kind]);
     move(from.counter().allocations, to.counter().allocations);
     move(from.counter().failures, to.counter().failures);
     move(from.counter().max_events, to.counter().max_events);

@@ -9,13 +9,13 @@
 //
 //              close                 caller     unhash, dying, nr_dying, queue
 //              `- offline_group      executor   unpublish children, rewrite payers, call_rcu
-//                 `- finish_offline  executor   sweep slots, put children, confirm the kill, move own share,
-//                    |                          put owner, put the online reference
+//                 `- finish_offline  executor   after a sweep over the slots: put children, confirm the kill, move own
+//                    |                          share, put owner, put the online reference
 //                    `- put (last)   any        call_rcu
 //                       `- after_gp  executor   queue free
 //                          `- free   executor   unlink, uncharge, free, put parent
 //
-//              A grace period serves all groups that wait for one, so many that close at once cost few.
+//              A grace period and a sweep serve all groups that wait for them, so many that close at once cost few.
 //
 // Concurrency. see mem_cgroup.hpp. The works run one at a time.
 // Lock order.  tree > slot; nothing is held over the grace period.
@@ -71,19 +71,21 @@ void reparent(mem_cgroup& group, mem_cgroup& parent) noexcept {
     parent.places.splice_back(group.places);
 }
 
-bool has_heap_of(slab::thread_heaps& heaps, void* data) noexcept {
+bool is_leaving(const slab::heap& h) noexcept { return static_cast<const mem_cgroup*>(h.owner)->leaving && !h.dropped; }
+
+bool has_leaving_heap(slab::thread_heaps& heaps, void*) noexcept {
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (h->owner == data && !h->dropped)
+        if (is_leaving(*h))
             return true;
     return false;
 }
 
-void drop_heaps_of(sync::thread_slot& slot, void* data) noexcept {
+void drop_leaving_heaps(sync::thread_slot& slot, void*) noexcept {
     slab::thread_heaps& heaps = slab::heaps_of(slot);
     slab::drain_queue(slot); // slabs that wait for this thread, which may sleep for long
     for (slab::heap* h = heaps.all.front(); h != nullptr;) {
         slab::heap* const following = heaps.all.next(*h);
-        if (h->owner == data && !h->dropped)
+        if (is_leaving(*h))
             slab::drop_heap(*h);
         h = following;
     }
@@ -103,26 +105,48 @@ mem_cgroup& heir_of(const mem_cgroup& group) noexcept {
     return *heir;
 }
 
-/// The second half of going offline: nobody has the old pointers any more, but for the heaps.
-void finish_offline(sync::work& item) noexcept {
-    mem_cgroup& group = from_life_work(item);
-    ALLOT_TEST_POINT("offline:grace_period_over");
-    // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
-    slab::for_each_slot_closed(has_heap_of, drop_heaps_of, static_cast<slab::cache_owner*>(&group));
-    ALLOT_TEST_POINT("offline:swept");
+/// What is left to do once no thread has a heap of the group.
+void finish_offline(mem_cgroup& group) noexcept {
     end_children(group);
     if (sync::percpu_cells* const cells = group.refs.confirm_kill())
         free_cells(*cells);
     counter::reparent_local(group, heir_of(group));
     group.reparented = true;
+    group.leaving = false;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
     slab::obj_cgroup_put(*group.objects);
     put(group);
 }
 
+/// Groups whose grace period is over, oldest first; executor only.
+mem_cgroup* leaving_first = nullptr;
+mem_cgroup** leaving_end = &leaving_first;
+
+/// The second half of going offline, for all groups that a grace period has served: nobody has the old pointers any more, but for
+/// the heaps. One sweep over the slots takes them all.
+void sweep_and_finish(sync::work&) noexcept {
+    ALLOT_TEST_POINT("offline:grace_period_over");
+    // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
+    slab::for_each_slot_closed(has_leaving_heap, drop_leaving_heaps, nullptr);
+    ALLOT_TEST_POINT("offline:swept");
+    mem_cgroup* group = leaving_first;
+    leaving_first = nullptr;
+    leaving_end = &leaving_first;
+    while (group != nullptr) {
+        mem_cgroup* const following = group->leaving_next; // before the group may be gone
+        finish_offline(*group);
+        group = following;
+    }
+}
+constinit sync::work sweep_work{sweep_and_finish};
+
 void offline_after_grace_period(sync::work& item) noexcept {
-    item.run = finish_offline;
-    sync::queue_work(sync::stage::offline, item);
+    mem_cgroup& group = from_life_work(item);
+    group.leaving = true;
+    group.leaving_next = nullptr;
+    *leaving_end = &group;
+    leaving_end = &group.leaving_next;
+    sync::queue_work(sync::stage::offline, sweep_work);
 }
 
 /// The first half: whoever looks from now on finds the parent.

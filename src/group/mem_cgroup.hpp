@@ -50,9 +50,11 @@ struct mem_cgroup : slab::cache_owner {
     std::uint32_t depth = 0;       // constant; 0 for the root
     std::uint32_t nr_children = 0; // guarded by the tree lock, as all below
     std::atomic<group_state> state{group_state::online};
-    bool deactivated = false;    // what pointed to it points to the parent; executor only, as both below
+    bool deactivated = false;    // what pointed to it points to the parent; executor only, as all below
+    bool leaving = false;        // its grace period is over; its heaps are to be dropped
     bool reparented = false;     // its own share was moved to the parent
     sync::work* going = nullptr; // unpublished children, by their release works
+    mem_cgroup* leaving_next = nullptr;
     front_place* place = nullptr;
     mem_cgroup* hash_next = nullptr;
     base::list_node sibling; // in parent->children while online, then in parent->dying

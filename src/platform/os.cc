@@ -85,6 +85,13 @@ void membarrier_all() noexcept {
     ::syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
+void nap(std::uint64_t ns) noexcept {
+    errno_guard keep;
+    constexpr std::uint64_t second_ns = 1'000'000'000;
+    const timespec time{static_cast<time_t>(ns / second_ns), static_cast<long>(ns % second_ns)};
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
+}
+
 std::uint64_t now_ns() noexcept {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);

@@ -65,6 +65,8 @@ void membarrier_all() noexcept;
 
 /// Monotonic time in ns. Context: any.
 std::uint64_t now_ns() noexcept;
+/// Sleeps; a signal may end it early. Context: task.
+void nap(std::uint64_t ns) noexcept;
 /// Gives the CPU to another thread. Context: task.
 void yield() noexcept;
 /// The id of the calling thread. Context: any.

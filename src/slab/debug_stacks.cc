@@ -132,8 +132,9 @@ void debug_check_cache(const kmem_cache& cache) noexcept {
     {
         sync::busy_scope busy;
         sync::lock_guard hold(gone_lock);
-        for (const gone_cache& entry : gone)
-            if (entry.cache == &cache)
+        // The newest first: memory is used again.
+        for (std::size_t i = 1; i <= gone_count && found.cache == nullptr; ++i)
+            if (const gone_cache& entry = gone[(gone_next - i) % gone_count]; entry.cache == &cache)
                 found = entry;
     }
     if (found.cache == nullptr)

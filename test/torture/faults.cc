@@ -116,9 +116,10 @@ int run_process(const plan& with, census& out) {
     int status = -1;
     while (pid > 0 && ::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) < never_reached))
-        fail("mapping %s%llu: the process ended with status 0x%x", with.sticky != 0 ? "from " : "", with.nth,
-             static_cast<unsigned>(status));
+    char what[64];
+    std::snprintf(what, sizeof what, "the process of mapping %llu%s", with.nth, with.sticky != 0 ? " and later" : "");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) < never_reached)
+        must_end_well(what, status);
     if (WEXITSTATUS(status) != never_came_up && got != static_cast<ssize_t>(sizeof out))
         fail("mapping %llu: no census", with.nth);
     return WEXITSTATUS(status);
@@ -210,14 +211,14 @@ int main(int argc, char** argv) {
     if (const char* const text = std::getenv(plan_name)) {
         program_name = "torture_faults";
         seed = std::strtoull(argv[argc - 1], nullptr, 10);
+        std::signal(SIGALRM, [](int) { end_with(hung_status, "FAIL", "it hangs"); });
         ::alarm(60);
         return run_plan(read_plan(text));
     }
 #endif
     const std::uint64_t seconds = begin("torture_faults", argc, argv, {});
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{seconds};
-    if (const int status = in_child(30, refuse_the_thread); status != 0)
-        fail("the part without a thread ended with status 0x%x", static_cast<unsigned>(status));
+    must_end_well("the part without a thread", in_child(30, refuse_the_thread));
     const std::uint64_t first = seed;
     do { // a whole sweep at least
         refuse_mappings();

@@ -161,6 +161,15 @@ template <class F> int in_child(std::uint64_t seconds, F&& work) {
     return status;
 }
 
+/// Fails unless a child ended well. If it said itself what was wrong, that is the verdict.
+inline void must_end_well(const char* what, int status) {
+    if (status == 0)
+        return;
+    if (WIFEXITED(status) && (WEXITSTATUS(status) == failed_status || WEXITSTATUS(status) == hung_status))
+        std::_Exit(failed_status);
+    fail("%s ended with status 0x%x", what, static_cast<unsigned>(status));
+}
+
 /// Runs `work`, in which the fault is, in a child, and fails unless that notices it: by fail(), by an assertion of the library, or
 /// by a sanitizer's report. A hang or a wild access is not a notice.
 template <class F> void must_be_caught(const char* fault, std::uint64_t seconds, F&& work) {

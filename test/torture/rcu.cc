@@ -308,8 +308,8 @@ template <class F> void run_flavour(std::uint64_t seconds, bool with_worker, boo
     };
     if (leak_pointer)
         must_be_caught("grace periods that do not wait", seconds, work);
-    else if (const int status = in_child(seconds, work); status != 0)
-        fail("%s ended with status %d", F::name, status);
+    else
+        must_end_well(F::name, in_child(seconds, work));
 }
 
 } // namespace

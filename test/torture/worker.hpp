@@ -107,8 +107,8 @@ inline void fork_once(const allot::group& in, std::uint64_t own_seed) {
     int status = 0;
     while (pid > 0 && ::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (pid > 0 && status != 0)
-        fail("a forked child ended with status 0x%x", static_cast<unsigned>(status));
+    if (pid > 0)
+        must_end_well("a forked child", status);
 }
 
 /// Frees a block at the very end of a thread, after the library's exit hook: asks to be run again until the hook has run.
