@@ -186,7 +186,7 @@ stage_checks() {
         return
     fi
     run_script "check fixtures" 120 scripts/check_fixtures
-    for check in layers pairs tidy format; do
+    for check in layers pairs tidy format races; do
         check_one $check scripts/check_$check
     done
 }

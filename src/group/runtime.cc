@@ -41,7 +41,8 @@ bool bring_up() noexcept {
     platform::membarrier_ready();
     if (!slab::arena_init() || !tree_init() || !slab::obj_cgroup_init())
         return false;
-    slab::kmalloc_caches_init();
+    if (!slab::kmalloc_caches_init())
+        return false;
     if (!sync::slots_init(slab::construct_heaps, slab::end_thread) || !slab::reserve_init())
         return false;
     root_group->objects = slab::obj_cgroup_create(*root_group);
@@ -72,6 +73,7 @@ void before_fork() noexcept ALLOT_NO_TSA {
 
 void after_fork_parent() noexcept ALLOT_NO_TSA {
     ++sync::tls.busy;
+    sync::executor_open_after_fork();
     slab::resume_world();
     slab::caches_lock().unlock();
     tree_lock().unlock();
@@ -82,6 +84,7 @@ void after_fork_parent() noexcept ALLOT_NO_TSA {
 
 void after_fork_child() noexcept ALLOT_NO_TSA {
     ++sync::tls.busy;
+    sync::executor_open_after_fork();
     records_after_fork_child();
     slab::park_dead_threads();
     slab::resume_world();

@@ -160,9 +160,16 @@ void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
     return block;
 }
 
+/// The child, for who holds a slot: the sweep of a removal waits for the slot, and so keeps the child. The array that it is found in
+/// is only kept by a section.
+kmem_cache* child_under_slot(const cache_owner& owner, std::uint32_t index) noexcept {
+    sync::rcu_guard section;
+    return child_of(owner, index);
+}
+
 /// One attempt for the cache with `index` and the heap's group.
 void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, shortage* why) noexcept {
-    if (kmem_cache* child = child_of(*h.owner, index))
+    if (kmem_cache* const child = child_under_slot(*h.owner, index))
         return alloc_owned(h, *child, why);
     kmem_cache& root = *root_cache_at(index);
     note_cold(*h.owner, root);

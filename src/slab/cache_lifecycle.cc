@@ -273,10 +273,11 @@ kmem_cache* root_cache_at(std::uint32_t index) noexcept {
     return table[index].load(std::memory_order_acquire);
 }
 
-void kmalloc_caches_init() noexcept {
+bool kmalloc_caches_init() noexcept {
     empty_table_init();
     auto* caches = reinterpret_cast<kmem_cache*>(kmalloc_memory);
-    grow_array(*root_owner, cache_count_max - 1);
+    if (!grow_array(*root_owner, cache_count_max - 1))
+        return false;
     for (std::uint32_t i = 0; i < kmalloc_class_count; ++i) {
         cache_shape shape;
         shape.index = i;
@@ -298,6 +299,7 @@ void kmalloc_caches_init() noexcept {
         table[i].store(&root, std::memory_order_relaxed); // relaxed: one thread
         publish(*root_owner, child);
     }
+    return true;
 }
 
 kmem_cache* create_root_cache(const char* name, const cache_shape& wanted, std::size_t alignment) noexcept {

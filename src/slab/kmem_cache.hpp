@@ -26,6 +26,7 @@
 #include "slab/size_class.hpp"
 #include "sync/executor.hpp"
 #include "sync/spinlock.hpp"
+#include "sync/test_point.hpp"
 
 namespace allot::slab {
 
@@ -131,12 +132,14 @@ inline cache_owner& load_payer(const std::atomic<cache_owner*>& payer) noexcept 
     return *payer.load(std::memory_order_acquire);
 }
 
-/// The child of `owner` for the cache with `index`, or null. Context: any, slot lock or RCU section held.
+/// The child of `owner` for the cache with `index`, or null. Context: any, inside an RCU section, which keeps the array, or on the
+/// executor, which alone replaces it. The child stays as long as the section, or a slot that is held.
 inline kmem_cache* child_of(const cache_owner& owner, std::uint32_t index) noexcept {
     // (1) acquire: pairs with cache_lifecycle.cc(1): who sees the array sees its entries copied.
     const cache_array* array = owner.caches.load(std::memory_order_acquire);
     if (array == nullptr || index >= array->capacity)
         return nullptr;
+    ALLOT_TEST_POINT("child_of:array_read");
     // (2) acquire: pairs with cache_lifecycle.cc(2): who sees the child also sees it initialised.
     return array->entry[index].load(std::memory_order_acquire);
 }
@@ -159,7 +162,7 @@ void put_cache(kmem_cache& cache) noexcept;
 /// Has the empty slabs on `grace_new` given back after a grace period. Context: any; a slab of the cache is held.
 void enqueue_grace_work(kmem_cache& cache) noexcept;
 
-/// Sets up the kmalloc caches and the root group's children of them. Context: init.
-void kmalloc_caches_init() noexcept;
+/// Sets up the kmalloc caches and the root group's children of them. False when out of memory. Context: init.
+[[nodiscard]] bool kmalloc_caches_init() noexcept;
 
 } // namespace allot::slab

@@ -264,10 +264,11 @@ void executor_close_for_fork() noexcept {
         real::pause(round);
 }
 
-void executor_after_fork_parent() noexcept ALLOT_NO_TSA {
+void executor_open_after_fork() noexcept {
     forking.store(false, std::memory_order_relaxed); // relaxed: who waits for it tries again
-    run_lock.unlock();
 }
+
+void executor_after_fork_parent() noexcept ALLOT_NO_TSA { run_lock.unlock(); }
 
 void executor_after_fork_child() noexcept ALLOT_NO_TSA {
     executor_after_fork_parent();

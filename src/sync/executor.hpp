@@ -72,6 +72,9 @@ void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept;
 void executor_before_fork() noexcept;
 /// The last step before the fork, with all other locks held: nobody is in the middle of queueing an item from here on.
 void executor_close_for_fork() noexcept;
+/// The first step after the fork, in parent and child, while this thread still owns the world: a handler on top of the next steps
+/// queues items as always, and would wait for itself.
+void executor_open_after_fork() noexcept;
 void executor_after_fork_parent() noexcept;
 void executor_after_fork_child() noexcept;
 

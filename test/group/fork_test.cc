@@ -4,7 +4,10 @@
 #include "support/core.hpp"
 
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -192,6 +195,45 @@ TEST_F(fork_into_child, no_slab_is_lost_when_threads_free_each_others_blocks) {
         for (int round = 0; round < 4 * rounds && !HasFatalFailure(); ++round)
             ASSERT_TRUE(child_lives(child_seconds, [&] { return give_everything_back(cold, hot); })) << round;
     }
+}
+
+/// What the handler below frees and passes on while a fork is at each of its steps.
+std::atomic<void*> for_the_handler{nullptr};
+
+TEST_F(fork_into_child, a_handler_on_the_forking_thread_queues_work_at_every_step) {
+    EXPECT_TRUE(child_lives(4 * child_seconds, [&] {
+        allot::sync::allow_worker(false);
+        struct sigaction action {};
+        action.sa_handler = [](int) {
+            if (void* const block = for_the_handler.exchange(nullptr))
+                allot_free(block); // the last object of a closed group: its owner's release is queued
+        };
+        sigaction(SIGUSR1, &action, nullptr);
+        const pthread_t forker = pthread_self();
+        std::atomic<bool> stop{false};
+        std::thread sender([&] {
+            while (!stop) {
+                pthread_kill(forker, SIGUSR1);
+                ::usleep(20);
+            }
+        });
+        int failures = 0;
+        for (int round = 0; round < rounds && failures == 0; ++round) {
+            const allot::group gone = top.create("gone");
+            for_the_handler = gone.malloc(40);
+            gone.close();
+            const pid_t pid = fork();
+            if (pid == 0)
+                _exit(0);
+            int status = 0;
+            while (waitpid(pid, &status, 0) == -1 && errno == EINTR) {
+            }
+            failures += status != 0;
+        }
+        stop = true;
+        sender.join();
+        return failures;
+    }));
 }
 
 } // namespace

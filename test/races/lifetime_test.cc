@@ -423,4 +423,37 @@ TEST_F(races, race_29_creations_that_fail_at_any_step_beside_arrays_that_grow) {
         allot_cache_destroy(cache, nullptr);
 }
 
+TEST_F(races, race_06_an_array_stays_while_it_is_read_with_a_slot_held) {
+    SKIP_WITHOUT_TEST_POINTS();
+    std::vector<allot_cache*> caches;
+    do // the array has 63 entries at first
+        caches.push_back(make_cache(("cache-" + std::to_string(caches.size())).c_str()));
+    while (inside_of(caches.back()).shape.index < 64);
+    const allot::group group = child("group");
+    std::vector<void*> made = fill_hot(group, caches.front());
+    std::vector<void*> more = fill(group, caches.back(), 20); // short of being warm
+    quiesce();
+    void* const place = allot_group_front_place(group.get());
+    parked at{"child_of:array_read"};
+    void* block = nullptr;
+    // Looks with its slot locked, which no grace period waits for.
+    beside reader{[&] { block = allot_front_malloc(place, 100, 0); }};
+    ASSERT_TRUE(at.arrived());
+    beside grower{[&] {
+        for (void* each : fill(group, caches.back(), 1000))
+            more.push_back(each);
+        quiesce();
+    }};
+    EXPECT_TRUE(allot_test::not_yet([&] { return grower.done(); })) << "the array would be freed under the reader";
+    at.let_go();
+    reader.join();
+    grower.join();
+    EXPECT_TRUE(has_child(group, caches.back()));
+    allot::free(block);
+    free_all(made);
+    free_all(more);
+    for (allot_cache* cache : caches)
+        allot_cache_destroy(cache, nullptr);
+}
+
 } // namespace
