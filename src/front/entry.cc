@@ -35,7 +35,7 @@ void leave() noexcept {
     if (slab::nested() || (sync::tls.flags & sync::owns_the_world) != 0)
         return;
     memcg::note_dirty_pages();
-    if (sync::work_due() && !sync::worker_running()) {
+    if (!sync::worker_running() && sync::work_due()) {
         platform::errno_guard keep;
         sync::try_run_ready();
     }

@@ -114,13 +114,39 @@ void finish_offline(mem_cgroup& group) noexcept {
     group.reparented = true;
     group.leaving = false;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
-    slab::obj_cgroup_put(*group.objects);
+    // Nobody can take a reference on the owner any more. If nothing refers to it, it goes with the group, at no cost of its own.
+    if (!slab::obj_cgroup_is_idle(*group.objects)) {
+        slab::obj_cgroup_put(*group.objects);
+        group.objects = nullptr;
+    }
     put(group);
 }
 
-/// Groups whose grace period is over, oldest first; executor only.
-mem_cgroup* leaving_first = nullptr;
-mem_cgroup** leaving_end = &leaving_first;
+constexpr std::size_t frees_at_once = 16; ///< so many that locks are taken seldom, so few that others get them soon
+
+/// Groups that go through a step together, oldest first; executor only.
+class crowd {
+  public:
+    /// True for the first, which has the step queued.
+    [[nodiscard]] bool add(mem_cgroup& group) noexcept {
+        const bool is_first = first_ == nullptr;
+        group.next_of_crowd = nullptr;
+        *end_ = &group;
+        end_ = &group.next_of_crowd;
+        return is_first;
+    }
+    mem_cgroup* take_all() noexcept {
+        mem_cgroup* const first = first_;
+        first_ = nullptr;
+        end_ = &first_;
+        return first;
+    }
+
+  private:
+    mem_cgroup* first_ = nullptr;
+    mem_cgroup** end_ = &first_;
+};
+constinit crowd leaving;
 
 /// The second half of going offline, for all groups that a grace period has served: nobody has the old pointers any more, but for
 /// the heaps. One sweep over the slots takes them all.
@@ -129,11 +155,9 @@ void sweep_and_finish(sync::work&) noexcept {
     // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
     slab::for_each_slot_closed(has_leaving_heap, drop_leaving_heaps, nullptr);
     ALLOT_TEST_POINT("offline:swept");
-    mem_cgroup* group = leaving_first;
-    leaving_first = nullptr;
-    leaving_end = &leaving_first;
+    mem_cgroup* group = leaving.take_all();
     while (group != nullptr) {
-        mem_cgroup* const following = group->leaving_next; // before the group may be gone
+        mem_cgroup* const following = group->next_of_crowd; // before the group joins another crowd
         finish_offline(*group);
         group = following;
     }
@@ -143,10 +167,8 @@ constinit sync::work sweep_work{sweep_and_finish};
 void offline_after_grace_period(sync::work& item) noexcept {
     mem_cgroup& group = from_life_work(item);
     group.leaving = true;
-    group.leaving_next = nullptr;
-    *leaving_end = &group;
-    leaving_end = &group.leaving_next;
-    sync::queue_work(sync::stage::offline, sweep_work);
+    if (leaving.add(group))
+        sync::queue_work(sync::stage::offline, sweep_work);
 }
 
 /// The first half: whoever looks from now on finds the parent.
@@ -163,23 +185,69 @@ void offline_group(sync::work& item) noexcept {
     sync::call_rcu(item);
 }
 
-void free_group(sync::work& item) noexcept {
-    mem_cgroup& group = from_life_work(item);
-    mem_cgroup& parent = *group.parent_group();
-    ALLOT_ASSERT(group.own_caches.empty() && group.owners.empty() && group.children.empty());
-    counter::uncharge_object(heir_of(group), slab::metadata_bytes(sizeof(mem_cgroup)), counter::charge_kind::metadata);
-    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
-        at->nr_dying.fetch_sub(1, std::memory_order_relaxed); // relaxed: statistics
-    soft_limit_forget(group);
-    group.refs.exit();
-    free_group_memory(group);
-    ALLOT_TEST_POINT("free_group:freed");
-    put(parent); // last of all: what came before may have used it
+constinit crowd released;
+
+/// Takes up to `room` groups off tree and lists under one hold of the lock. Returns their count.
+std::size_t take_off(mem_cgroup* group, const mem_cgroup* end, mem_cgroup** out, std::size_t room) noexcept {
+    std::size_t count = 0;
+    lock_guard hold(tree_lock());
+    for (; group != end && count < room; group = group->next_of_crowd) {
+        if (group->objects != nullptr)
+            group->objects->link.unlink();
+        take_off_tree(*group);
+        out[count++] = group;
+    }
+    return count;
 }
 
+/// Frees groups that are on nothing any more.
+void free_memory(mem_cgroup** groups, std::size_t count) noexcept {
+    slab::obj_cgroup* owners[frees_at_once];
+    std::size_t owner_count = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        slab::free_cache_array(*groups[i]);
+        if (groups[i]->objects != nullptr)
+            owners[owner_count++] = groups[i]->objects;
+    }
+    slab::obj_cgroups_free(owners, owner_count);
+    slab::metadata_free_all(reinterpret_cast<void**>(groups), count, sizeof(mem_cgroup));
+}
+
+/// Frees a run of groups with one parent, which begins with `first`; returns what follows it. What changes in the parent and above
+/// changes once for all of them.
+mem_cgroup* free_siblings(mem_cgroup* const first) noexcept {
+    mem_cgroup& parent = *first->parent_group();
+    std::uint32_t count = 0;
+    mem_cgroup* end = first;
+    for (; end != nullptr && end->parent == &parent; end = end->next_of_crowd, ++count) {
+        ALLOT_ASSERT(end->own_caches.empty() && end->owners.empty() && end->children.empty());
+        soft_limit_forget(*end);
+        end->refs.exit();
+    }
+    const std::size_t bytes = slab::metadata_bytes(sizeof(mem_cgroup)) * count;
+    counter::uncharge_object(heir_of(*first), bytes, counter::charge_kind::metadata);
+    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
+        at->nr_dying.fetch_sub(count, std::memory_order_relaxed); // relaxed: statistics
+    for (mem_cgroup* at = first; at != end;) {
+        mem_cgroup* taken[frees_at_once];
+        const std::size_t now = take_off(at, end, taken, frees_at_once);
+        at = taken[now - 1]->next_of_crowd;
+        free_memory(taken, now);
+    }
+    ALLOT_TEST_POINT("free_group:freed");
+    put(parent, count); // last of all: what came before may have used it
+    return end;
+}
+
+void free_groups(sync::work&) noexcept {
+    for (mem_cgroup* group = released.take_all(); group != nullptr;)
+        group = free_siblings(group);
+}
+constinit sync::work free_work{free_groups};
+
 void after_grace_period(sync::work& item) noexcept {
-    item.run = free_group;
-    sync::queue_work(sync::stage::free, item);
+    if (released.add(from_life_work(item)))
+        sync::queue_work(sync::stage::free, free_work);
 }
 
 /// Gives a hot group cells for the threads there are, and some more. Without memory it stays atomic. Executor.
@@ -244,7 +312,9 @@ void report_group(mem_cgroup& group, allot_report& report) noexcept {
     std::uint64_t shared_objects = 0;
     group.owners.for_each([&](slab::obj_cgroup& owner) noexcept {
         // relaxed: statistics. The group's own owner has a reference without an object.
-        shared_objects += owner.refs.load(std::memory_order_relaxed) - (&owner == group.objects ? 1 : 0);
+        shared_objects +=
+            owner.refs.load(std::memory_order_relaxed) -
+            (&owner == group.objects || owner.idle.load(std::memory_order_relaxed) ? 1 : 0); // relaxed: too
     });
     add_line(report, "shared", shared_objects, own_bytes(group, charge_kind::shared));
     add_line(report, "large", 0, own_bytes(group, charge_kind::large));
@@ -276,7 +346,7 @@ void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
         at->nr_dying.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
     group.life_work.run = offline_group;
-    sync::queue_work(sync::stage::offline, group.life_work);
+    sync::queue_work_under_lock(sync::stage::offline, group.life_work);
 }
 
 /// The place of an open group, made or taken over from one that is long gone. Null when out of memory. Tree lock held.
@@ -316,8 +386,8 @@ void init_works(mem_cgroup& group) noexcept {
     group.life_work.run = offline_group;
 }
 
-void put(mem_cgroup& group) noexcept {
-    if (&group == root_group || !group.refs.put())
+void put(mem_cgroup& group, std::uint64_t count) noexcept {
+    if (&group == root_group || !group.refs.put(count))
         return;
     ALLOT_TEST_POINT("put:last");
     group.state.store(group_state::released, std::memory_order_relaxed); // relaxed: for reports

@@ -50,11 +50,11 @@ struct mem_cgroup : slab::cache_owner {
     std::uint32_t depth = 0;       // constant; 0 for the root
     std::uint32_t nr_children = 0; // guarded by the tree lock, as all below
     std::atomic<group_state> state{group_state::online};
-    bool deactivated = false;    // what pointed to it points to the parent; executor only, as all below
-    bool leaving = false;        // its grace period is over; its heaps are to be dropped
-    bool reparented = false;     // its own share was moved to the parent
-    sync::work* going = nullptr; // unpublished children, by their release works
-    mem_cgroup* leaving_next = nullptr;
+    bool deactivated = false;            // what pointed to it points to the parent; executor only, as all below
+    bool leaving = false;                // its grace period is over; its heaps are to be dropped
+    bool reparented = false;             // its own share was moved to the parent
+    sync::work* going = nullptr;         // unpublished children, by their release works
+    mem_cgroup* next_of_crowd = nullptr; // groups that go through a step of their end together
     front_place* place = nullptr;
     mem_cgroup* hash_next = nullptr;
     base::list_node sibling; // in parent->children while online, then in parent->dying
@@ -91,8 +91,8 @@ inline void get(mem_cgroup& group) noexcept {
 }
 /// A reference, if the group is not released yet. The caller holds an RCU section or the tree lock.
 [[nodiscard]] inline bool tryget(mem_cgroup& group) noexcept { return &group == root_group || group.refs.tryget(); }
-/// Drops a reference; the last one only enqueues. Context: any.
-void put(mem_cgroup& group) noexcept;
+/// Drops references; the last one only enqueues. Context: any.
+void put(mem_cgroup& group, std::uint64_t count = 1) noexcept;
 
 /// Creates a group with one reference for the caller. Errors: -EINVAL, -EEXIST, -ENOENT, -ENOMEM. Context: task.
 [[nodiscard]] int create(mem_cgroup& parent, const char* name, const allot_limits* limits, mem_cgroup** out) noexcept;
@@ -129,6 +129,7 @@ front_place* place_of(mem_cgroup& group) noexcept;
 // Parts of the lifecycle that tree.cc hands to lifecycle.cc and back.
 void unhash(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
 void forget_id(const mem_cgroup& group) noexcept;
+void take_off_tree(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
 void free_group_memory(mem_cgroup& group) noexcept;
 void init_works(mem_cgroup& group) noexcept;
 void want_child(slab::cache_owner& owner) noexcept;

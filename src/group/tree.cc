@@ -82,6 +82,7 @@ void name_record(counter::account_record& record, const char* name) noexcept {
 
 /// Gives a fresh group its record, owner and works; the parts that can fail. Tree lock held. Errors: -ENOMEM, parts undone.
 int equip(mem_cgroup& group, mem_cgroup& parent, const char* name) noexcept ALLOT_REQUIRES(the_tree_lock) {
+    new (&group.refs) sync::percpu_ref(2); // the tree's and the caller's
     group.record = record_take();
     if (group.record == nullptr)
         return -ENOMEM;
@@ -104,7 +105,6 @@ int equip(mem_cgroup& group, mem_cgroup& parent, const char* name) noexcept ALLO
 /// Nothing fails from here on.
 void link(mem_cgroup& group, mem_cgroup& parent) noexcept ALLOT_REQUIRES(the_tree_lock) {
     get(parent);
-    get(group); // the caller's
     parent.children.push_back(group);
     ++parent.nr_children;
     mem_cgroup*& bucket = buckets[bucket_of(&parent, group.name(), std::strlen(group.name()))];
@@ -141,7 +141,7 @@ int create_locked(mem_cgroup& parent, const char* name, const allot_limits& limi
     }
     store_limits(group->counter(), limits);
     ALLOT_TEST_POINT("create:equipped");
-    link(*group, parent); // the first reference is the tree's, the second, taken there, the caller's
+    link(*group, parent);
     *out = group;
     return 0;
 }
@@ -160,9 +160,14 @@ void read_limits(const counter::page_counter& counter, allot_limits& out) noexce
 
 /// Who creates faster than the worker removes does some of the removing.
 static void help_with_removals() noexcept {
+    // So few that what is freed is still in this thread's cache when it is used again.
+    constexpr std::uint32_t crowd = 256;
     constexpr std::uint32_t dying_max = 4096;
-    if (root_group->nr_dying.load(std::memory_order_relaxed) > dying_max) // relaxed: a hint
+    const std::uint32_t dying = root_group->nr_dying.load(std::memory_order_relaxed); // relaxed: a hint
+    if (dying > dying_max)
         sync::run_ready();
+    else if (dying > crowd)
+        sync::try_run_ready();
 }
 
 int create(mem_cgroup& parent, const char* name, const allot_limits* limits, mem_cgroup** out) noexcept {
@@ -319,13 +324,13 @@ void forget_id(const mem_cgroup& group) noexcept {
     by_id[group.id].store(nullptr, std::memory_order_relaxed); // relaxed: call_rcu, which follows, orders it
 }
 
+void take_off_tree(mem_cgroup& group) noexcept ALLOT_NO_TSA { // the caller holds tree_lock(), which is the same lock
+    group.sibling.unlink();
+    record_give(*group.record);
+}
+
 void free_group_memory(mem_cgroup& group) noexcept {
     slab::free_cache_array(group);
-    {
-        lock_guard hold(the_tree_lock);
-        group.sibling.unlink();
-        record_give(*group.record);
-    }
     slab::metadata_free(&group, sizeof group);
 }
 

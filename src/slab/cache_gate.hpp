@@ -91,7 +91,8 @@ template <class P, class Guard> class basic_cache_gate {
     work* take_kept() noexcept { return kept_.take_all(); }
 
     cache_life life() const noexcept {
-        return life_.load(std::memory_order_relaxed); // relaxed: for reports and asserts, or under a lock of the caller's
+        return life_.load(
+            std::memory_order_relaxed); // relaxed: for reports and asserts, or under a lock of the caller's
     }
 
   private:

@@ -92,11 +92,9 @@ void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept {
     return object;
 }
 
-void metadata_free(void* object, std::size_t bytes) noexcept {
-    const std::size_t index = size_index(bytes);
+static void free_locked(void* object, std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
     slab& s = *slab_of(object);
     ALLOT_BUG_ON(s.kind != slab_kind::metadata);
-    sync::lock_guard hold(metadata_lock);
     if (s.free_list == nullptr)
         link_partial(s, index);
     *static_cast<void**>(object) = s.free_list;
@@ -110,6 +108,15 @@ void metadata_free(void* object, std::size_t bytes) noexcept {
     counter::uncharge_pages(*counter::root_account, page_bytes, counter::charge_kind::metadata);
     free_pages(s, 1);
 }
+
+void metadata_free_all(void** objects, std::size_t count, std::size_t bytes) noexcept {
+    const std::size_t index = size_index(bytes);
+    sync::lock_guard hold(metadata_lock);
+    for (std::size_t i = 0; i < count; ++i)
+        free_locked(objects[i], index);
+}
+
+void metadata_free(void* object, std::size_t bytes) noexcept { metadata_free_all(&object, 1, bytes); }
 
 sync::spinlock& metadata_guard() noexcept { return metadata_lock; }
 

@@ -24,6 +24,8 @@ inline constexpr std::size_t metadata_max_bytes = 4096;
 [[nodiscard]] void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept;
 /// `bytes` as at the allocation.
 void metadata_free(void* object, std::size_t bytes) noexcept;
+/// The same for several objects of one size.
+void metadata_free_all(void** objects, std::size_t count, std::size_t bytes) noexcept;
 /// What an object of `bytes` is charged as, bytes.
 std::size_t metadata_bytes(std::size_t bytes) noexcept;
 

@@ -27,12 +27,8 @@ std::uint32_t fresh_id ALLOT_GUARDED_BY(owners_lock) = 1; // 0 means "no owner":
 void release(sync::work& item) noexcept {
     obj_cgroup& dead = base::container_of(item, &obj_cgroup::release_work);
     obj_cgroup_unlink(dead);
-    {
-        sync::lock_guard hold(owners_lock);
-        table[dead.id].store(nullptr, std::memory_order_relaxed); // relaxed: nobody holds a reference
-        free_ids[free_id_count++] = dead.id;
-    }
-    metadata_free(&dead, sizeof dead);
+    obj_cgroup* one = &dead;
+    obj_cgroups_free(&one, 1);
 }
 
 } // namespace
@@ -70,6 +66,26 @@ obj_cgroup* obj_cgroup_create(cache_owner& payer) noexcept {
 obj_cgroup& obj_cgroup_of(std::uint32_t id) noexcept {
     // (2) acquire: pairs with (1): who met the id in an object sees the obj_cgroup initialised.
     return *table[id].load(std::memory_order_acquire);
+}
+
+bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept {
+    // (3) acquire: pairs with obj_cgroup_core.hpp(1): what earlier puts ended has been done.
+    const bool idle = owner.refs.load(std::memory_order_acquire) == 1;
+    owner.idle.store(idle, std::memory_order_relaxed); // relaxed: for reports
+    return idle;
+}
+
+void obj_cgroups_free(obj_cgroup** owners, std::size_t count) noexcept {
+    if (count == 0)
+        return;
+    {
+        sync::lock_guard hold(owners_lock);
+        for (std::size_t i = 0; i < count; ++i) {
+            table[owners[i]->id].store(nullptr, std::memory_order_relaxed); // relaxed: nobody holds a reference
+            free_ids[free_id_count++] = owners[i]->id;
+        }
+    }
+    metadata_free_all(reinterpret_cast<void**>(owners), count, sizeof(obj_cgroup));
 }
 
 void obj_cgroup_put(obj_cgroup& owner) noexcept {

@@ -22,8 +22,9 @@ namespace allot::slab {
 struct cache_owner;
 
 struct obj_cgroup : basic_obj_cgroup_core<sync::real, cache_owner> {
-    std::uint32_t id = 0; // constant
-    base::list_node link; // in the list of the group that owns it now; guarded by the tree lock
+    std::uint32_t id = 0;          // constant
+    std::atomic<bool> idle{false}; // only its group's reference is left, which goes with the group
+    base::list_node link;          // in the list of the group that owns it now; guarded by the tree lock
     sync::work release_work;
 };
 
@@ -36,6 +37,11 @@ inline constexpr std::size_t obj_cgroup_count_max = std::size_t{1} << 22;
 obj_cgroup& obj_cgroup_of(std::uint32_t id) noexcept;
 inline void obj_cgroup_get(obj_cgroup& owner) noexcept { owner.get(); }
 void obj_cgroup_put(obj_cgroup& owner) noexcept;
+/// True if only the group's own reference is left of a group that nobody can charge any more; then it is the group that frees it, with
+/// obj_cgroup_free() after a grace period. Executor.
+[[nodiscard]] bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept;
+/// Frees some that are on no list and that nobody has. Executor, a grace period after obj_cgroup_is_idle().
+void obj_cgroups_free(obj_cgroup** owners, std::size_t count) noexcept;
 /// Maps the id table. Errors: false. Context: init.
 [[nodiscard]] bool obj_cgroup_init() noexcept;
 /// Called by the release work with the dead one, before its memory goes; unlinks it from its group's list. Set by `group`.

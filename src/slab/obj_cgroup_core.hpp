@@ -33,7 +33,7 @@ template <class P, class Payer> struct basic_obj_cgroup_core {
     /// True: that was the last one, and the caller enqueues the release, for after a grace period: a reader may have the core
     /// from a block that was just freed. Context: any.
     [[nodiscard]] bool put() noexcept {
-        // (1) acq_rel: pairs with itself: the last put comes after all uses that earlier puts ended.
+        // (1) acq_rel: pairs with (1), slab/obj_cgroup.cc(3): the last put comes after all uses that earlier puts ended.
         const std::uint64_t before = refs.fetch_sub(1, std::memory_order_acq_rel);
         ALLOT_BUG_ON(before == 0);
         return before == 1;

@@ -19,10 +19,15 @@ namespace allot::sync {
 namespace {
 
 constexpr auto stage_count = static_cast<std::size_t>(stage::count);
-constinit work_queue queues[stage_count] = {};
+/// A line each: threads that close groups push to one while the executor pushes to the others.
+struct alignas(cache_line_bytes) stage_queue {
+    work_queue queue;
+};
+constinit stage_queue queues[stage_count] = {};
+work_queue& queue_of(stage where) noexcept { return queues[static_cast<std::size_t>(where)].queue; }
 constinit mutex run_lock{lock_rank::executor};
 
-constinit sleeper worker_sleep;
+alignas(cache_line_bytes) constinit sleeper worker_sleep;
 // Relaxed accesses throughout: hints, each checked again by an exchange.
 std::atomic<bool> allowed{true};
 std::atomic<bool> running{false};
@@ -31,7 +36,7 @@ std::atomic<void (*)() noexcept> timer_function{nullptr};
 
 /// Threads that are queueing an item, and whether a fork waits until there is none: an item that is marked as pending and not
 /// linked yet would never run in the child.
-std::atomic<std::uint32_t> pushing{0};
+alignas(cache_line_bytes) std::atomic<std::uint32_t> pushing{0};
 std::atomic<bool> forking{false};
 
 /// Over a push. Items queued from the executor need none, since the fork holds the run lock. A handler on top of a push is
@@ -81,7 +86,7 @@ enum class users : std::uint8_t { waited_for, left_alone };
 
 /// Runs all functions that were given to call_rcu before, after one grace period. Without one they stay queued.
 std::size_t run_callbacks(users how) noexcept ALLOT_REQUIRES(run_lock) {
-    work_queue& queue = queues[static_cast<std::size_t>(stage::rcu)];
+    work_queue& queue = queue_of(stage::rcu);
     work* const batch = queue.take_all();
     if (batch == nullptr)
         return 0;
@@ -99,7 +104,7 @@ std::size_t run_callbacks(users how) noexcept ALLOT_REQUIRES(run_lock) {
 std::size_t run_stage(stage where, users how) noexcept ALLOT_REQUIRES(run_lock) {
     if (where == stage::rcu)
         return run_callbacks(how);
-    return work_queue::run_all(queues[static_cast<std::size_t>(where)].take_all(), run_item);
+    return work_queue::run_all(queue_of(where).take_all(), run_item);
 }
 
 std::size_t run_one_round(users how) noexcept ALLOT_REQUIRES(run_lock) {
@@ -114,17 +119,20 @@ bool timer_is_due() noexcept {
     return at != 0 && platform::now_ns() >= at;
 }
 
+std::size_t run_timer() noexcept ALLOT_REQUIRES(run_lock) {
+    if (!timer_is_due())
+        return 0;
+    timer_at_ns.store(0, std::memory_order_relaxed);                       // relaxed: under the run lock
+    if (auto* function = timer_function.load(std::memory_order_relaxed)) { // relaxed: constant once set
+        item_scope check(reinterpret_cast<const void*>(function));
+        function();
+    }
+    return 1;
+}
+
 std::size_t run_locked(users how) noexcept ALLOT_REQUIRES(run_lock) {
     tls.flags |= in_executor;
-    std::size_t total = 0;
-    if (timer_is_due()) {
-        timer_at_ns.store(0, std::memory_order_relaxed);                       // relaxed: under the run lock
-        if (auto* function = timer_function.load(std::memory_order_relaxed)) { // relaxed: constant once set
-            item_scope check(reinterpret_cast<const void*>(function));
-            function();
-        }
-        ++total;
-    }
+    std::size_t total = run_timer();
     while (const std::size_t count = run_one_round(how))
         total += count;
     tls.flags &= ~in_executor;
@@ -140,15 +148,27 @@ std::uint64_t sleep_ns() noexcept {
     return at > now ? at - now : 1;
 }
 
+/// One round, and the lock is free again: others may want their turn.
+void run_worker_round() noexcept {
+    busy_scope busy;
+    lock_guard hold(run_lock);
+    tls.flags |= in_executor;
+    run_timer();
+    run_one_round(users::waited_for);
+    tls.flags &= ~in_executor;
+}
+
 void* worker_main(void*) noexcept {
-    // Groups come and go in crowds: what comes within this time shares grace periods, sweeps and wake-ups. A child cache is wanted
-    // by somebody who waits in the slow path meanwhile, so that is not put off.
-    constexpr std::uint64_t gather_ns = 100'000;
+    // Groups come and go in crowds: what comes within this time shares grace periods, sweeps and wake-ups, and a thread that makes and
+    // closes many runs most of it itself, with the memory still in its cache. A child cache is wanted by somebody who is in the
+    // slow path meanwhile, so that is not put off.
+    constexpr std::uint64_t gather_ns = 500'000;
     pthread_setname_np(pthread_self(), "allot-worker");
     for (;;) {
-        run_pending();
-        worker_sleep.sleep_unless(work_due, sleep_ns);
-        if (queues[static_cast<std::size_t>(stage::create)].empty())
+        run_worker_round();
+        if (!work_due())
+            worker_sleep.sleep_unless(work_due, sleep_ns);
+        if (queue_of(stage::create).empty())
             platform::nap(gather_ns);
     }
     return nullptr;
@@ -163,15 +183,21 @@ bool queue_work(stage where, work& item) noexcept {
     bool queued = false;
     {
         push_scope counted;
-        queued = queues[static_cast<std::size_t>(where)].push(item);
+        queued = queue_of(where).push(item);
     }
     worker_sleep.wake();
     return queued;
 }
 
+bool queue_work_under_lock(stage where, work& item) noexcept {
+    const bool queued = queue_of(where).push(item);
+    worker_sleep.wake();
+    return queued;
+}
+
 bool work_pending() noexcept {
-    for (const auto& queue : queues)
-        if (!queue.empty())
+    for (const auto& each : queues)
+        if (!each.queue.empty())
             return true;
     return false;
 }

@@ -30,6 +30,8 @@ enum class stage : std::uint8_t {
 
 /// Queues `item` for its stage. False if it was pending. Context: any; keeps errno.
 bool queue_work(stage where, work& item) noexcept;
+/// The same, for who holds a lock that a fork takes first (tree, a slot), so that no fork can come between.
+bool queue_work_under_lock(stage where, work& item) noexcept;
 /// Runs `item` after a grace period. It must not be pending: a second call would be merged with one whose grace period is under
 /// way, unless the caller makes up for that. Context: any.
 inline bool call_rcu(work& item) noexcept { return queue_work(stage::rcu, item); }
