@@ -17,6 +17,7 @@ nlohmann-json3-dev    header:nlohmann/json.hpp
 pkg-config            cmd:pkg-config
 libgtest-dev          header:gtest/gtest.h
 liburcu-dev           file:/usr/include/*/urcu/urcu-memb.h
+valgrind              cmd:valgrind
 clang                 cmd:clang++
 clang-format          cmd:clang-format
 python3               cmd:python3
@@ -38,7 +39,7 @@ libgoogle-perftools-dev header:gperftools/tcmalloc.h
 
 hard_build="g++ cmake ninja-build"
 hard_demo="$hard_build liblua5.4-dev libcli11-dev nlohmann-json3-dev"
-soft_test="spin liblua5.4-dev libcli11-dev nlohmann-json3-dev pkg-config libgtest-dev liburcu-dev clang clang-format python3 libsqlite3-dev
+soft_test="spin valgrind liblua5.4-dev libcli11-dev nlohmann-json3-dev pkg-config libgtest-dev liburcu-dev clang clang-format python3 libsqlite3-dev
     sqlite3 redis-server redis-tools nginx-light apache2-utils postgresql postgresql-contrib stress-ng git perl"
 soft_bench="libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev"
 

@@ -193,7 +193,9 @@ stage_checks() {
 
 stage_release() {
     unit_stage release
-    [ "${built[release]:-}" = yes ] && run_script "binary" 60 scripts/check_binary build/release
+    [ "${built[release]:-}" = yes ] || return
+    run_script "binary" 60 scripts/check_binary build/release
+    run_script "golden" 120 scripts/check_golden build/release
 }
 
 stage_debug() { unit_stage debug; }

@@ -70,8 +70,6 @@ void reparent_local(account& from, account& to) noexcept {
         move(from.record->local[kind], to.record->local[kind]);
     move(from.counter().allocations, to.counter().allocations);
     move(from.counter().failures, to.counter().failures);
-    move(from.counter().max_events, to.counter().max_events);
-    move(from.counter().high_events, to.counter().high_events);
 }
 
 std::int64_t local_bytes(const account& payer) noexcept {

@@ -36,6 +36,9 @@ namespace {
 
 using sync::lock_guard;
 
+/// Offline groups that somebody still refers to.
+std::atomic<std::uint32_t> nr_waiting{0};
+
 mem_cgroup& from_life_work(sync::work& item) noexcept { return base::container_of(item, &mem_cgroup::life_work); }
 mem_cgroup& from_create_work(sync::work& item) noexcept { return base::container_of(item, &mem_cgroup::create_work); }
 
@@ -69,6 +72,7 @@ void reparent(mem_cgroup& group, mem_cgroup& parent) noexcept {
     group.places.for_each(
         [&](front_place& place) noexcept { place.owner.store(&parent, std::memory_order_release); }); // (2)
     parent.places.splice_back(group.places);
+    group.place = nullptr; // a later group may be given it
 }
 
 bool is_leaving(const slab::heap& h) noexcept { return static_cast<const mem_cgroup*>(h.owner)->leaving && !h.dropped; }
@@ -119,6 +123,7 @@ void finish_offline(mem_cgroup& group) noexcept {
         slab::obj_cgroup_put(*group.objects);
         group.objects = nullptr;
     }
+    nr_waiting.fetch_add(1, std::memory_order_relaxed); // relaxed: a hint; for the last put, which may be this one
     put(group);
 }
 
@@ -380,6 +385,17 @@ mem_cgroup& deepest(mem_cgroup& group) noexcept {
 
 } // namespace
 
+std::uint32_t count_of_crowd() noexcept {
+    const std::uint32_t dying = root_group->nr_dying.load(std::memory_order_relaxed); // relaxed: a hint
+    const std::uint32_t waiting = nr_waiting.load(std::memory_order_relaxed);         // relaxed: as above
+    return dying > waiting ? dying - waiting : 0;
+}
+
+void reset_crowd_works() noexcept {
+    sweep_work.reset_after_fork();
+    free_work.reset_after_fork();
+}
+
 void init_works(mem_cgroup& group) noexcept {
     group.soft_limit_work.run = update_soft_limit;
     group.create_work.run = create_children;
@@ -390,6 +406,7 @@ void put(mem_cgroup& group, std::uint64_t count) noexcept {
     if (&group == root_group || !group.refs.put(count))
         return;
     ALLOT_TEST_POINT("put:last");
+    nr_waiting.fetch_sub(1, std::memory_order_relaxed);                  // relaxed: a hint
     group.state.store(group_state::released, std::memory_order_relaxed); // relaxed: for reports
     forget_id(group); // before the grace period: who finds it by id later must not find freed memory
     group.life_work.run = after_grace_period;

@@ -132,6 +132,10 @@ void forget_id(const mem_cgroup& group) noexcept;
 void take_off_tree(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
 void free_group_memory(mem_cgroup& group) noexcept;
 void init_works(mem_cgroup& group) noexcept;
+/// Closed groups that have a step before them which deferred work takes; not those that somebody holds. Context: any.
+std::uint32_t count_of_crowd() noexcept;
+/// In a forked child: makes the works of crowds ready to be queued. Context: fork_child.
+void reset_crowd_works() noexcept;
 void want_child(slab::cache_owner& owner) noexcept;
 bool adopt_cache(slab::kmem_cache& child, slab::cache_owner& payer) noexcept;
 void forget_cache(slab::kmem_cache& child) noexcept;

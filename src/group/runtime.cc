@@ -82,6 +82,11 @@ void after_fork_parent() noexcept ALLOT_NO_TSA {
     --sync::tls.busy;
 }
 
+void reset_static_items() noexcept {
+    reset_crowd_works();
+    slab::reset_static_works();
+}
+
 void after_fork_child() noexcept ALLOT_NO_TSA {
     ++sync::tls.busy;
     sync::executor_open_after_fork();
@@ -91,7 +96,7 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
     sync::slots_after_fork();
     slab::caches_lock().unlock();
     tree_lock().unlock();
-    sync::executor_after_fork_child();
+    sync::executor_after_fork_child(reset_static_items);
     reclaim_guard().unlock();
     --sync::tls.busy;
     slab::requeue_after_fork();

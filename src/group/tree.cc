@@ -163,7 +163,7 @@ static void help_with_removals() noexcept {
     // So few that what is freed is still in this thread's cache when it is used again.
     constexpr std::uint32_t crowd = 256;
     constexpr std::uint32_t dying_max = 4096;
-    const std::uint32_t dying = root_group->nr_dying.load(std::memory_order_relaxed); // relaxed: a hint
+    const std::uint32_t dying = count_of_crowd();
     if (dying > dying_max)
         sync::run_ready();
     else if (dying > crowd)

@@ -56,6 +56,8 @@ void sweep_deferred() noexcept;
 
 /// Gives all free pages back to the system, those in the threads' stashes too. Returns bytes. Context: task.
 std::uint64_t purge() noexcept;
+/// In a forked child: makes the layer's own items ready to be queued. Context: fork_child.
+void reset_static_works() noexcept;
 /// In a forked child: queues the sweeps that a thread that is gone may have been about to queue. Context: fork_child.
 void requeue_after_fork() noexcept;
 /// In a forked child, with the world stopped: parks the heaps of the threads that are gone. Context: fork_child.

@@ -54,6 +54,8 @@ void deferred_free_barrier() noexcept {
     sync::rcu_barrier();
 }
 
+void deferred_free_reset() noexcept { free_work.reset_after_fork(); }
+
 void deferred_free_after_fork() noexcept {
     if (fresh.load(std::memory_order_relaxed) != nullptr || waiting != nullptr) // relaxed: one thread
         sync::call_rcu(free_work);

@@ -265,6 +265,12 @@ static void sweep_late() noexcept {
     }
 }
 
+void reset_static_works() noexcept {
+    sweep_work.reset_after_fork();
+    late_sweep_work.reset_after_fork();
+    deferred_free_reset();
+}
+
 void requeue_after_fork() noexcept {
     bool wanted = deferred.load(std::memory_order_relaxed) != nullptr || // relaxed, all: one thread
                   late.load(std::memory_order_relaxed) != nullptr;       // relaxed: as above

@@ -139,13 +139,15 @@ void forget_lock_contexts(lock_rank rank) noexcept {
         note_of(rank, fact).state.store(first_note::unknown, std::memory_order_relaxed); // relaxed: for tests
 }
 
-void might_block(call_site where) noexcept {
+namespace {
+
+void check_waiting(call_site where, bool for_users) noexcept {
     const lock_rank rank = innermost(locks_held().spin);
-    const char* const place = here.handlers != 0    ? "in a signal handler"
-                              : here.callbacks != 0 ? "in an RCU callback"
-                              : in_own_section()    ? "inside a read-side section"
-                              : user_reading()      ? "inside a read-side section of the user"
-                                                    : nullptr;
+    const char* const place = here.handlers != 0            ? "in a signal handler"
+                              : here.callbacks != 0         ? "in an RCU callback"
+                              : in_own_section()            ? "inside a read-side section"
+                              : for_users && user_reading() ? "inside a read-side section of the user"
+                                                            : nullptr;
     if (rank == lock_rank::count && place == nullptr)
         return;
     lock_report report;
@@ -156,6 +158,11 @@ void might_block(call_site where) noexcept {
         say_held(report << "while ", rank) << " is held";
     (report << " (docs/contexts.md)").die(where);
 }
+
+} // namespace
+
+void might_block(call_site where) noexcept { check_waiting(where, true); }
+void might_lock(call_site where) noexcept { check_waiting(where, false); }
 
 void might_reclaim(call_site where) noexcept {
     const lock_rank rank = innermost(locks_held().count);
@@ -169,7 +176,7 @@ void might_reclaim(call_site where) noexcept {
             report << "on the executor";
         (report << " (docs/contexts.md)").die(where);
     }
-    might_block(where);
+    might_lock(where);
 }
 
 void check_thread_end() noexcept {

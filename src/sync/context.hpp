@@ -62,6 +62,8 @@ void forget_lock_contexts(lock_rank rank) noexcept;
 
 /// A bug if the caller must not wait for other work: a spinlock is held, inside a read-side section, in a handler or callback.
 void might_block(call_site where = call_site::current()) noexcept;
+/// The same for a mutex, whose holders never wait for sections of users: there it may be taken.
+void might_lock(call_site where = call_site::current()) noexcept;
 /// A bug if the caller must not reclaim: a lock is held that reclaim may want, or this is the executor. Also may block.
 void might_reclaim(call_site where = call_site::current()) noexcept;
 /// A bug if the calling thread, which ends, still holds a lock.
@@ -110,6 +112,7 @@ class lock_report {
 
 inline void forget_lock_contexts(lock_rank) noexcept {}
 inline void might_block(call_site = {}) noexcept {}
+inline void might_lock(call_site = {}) noexcept {}
 inline void might_reclaim(call_site = {}) noexcept {}
 inline void check_thread_end() noexcept {}
 inline void handler_entered(bool) noexcept {}

@@ -47,7 +47,10 @@ class push_scope {
         if (!counted_)
             return;
         for (;;) {
-            tls.flags |= in_push; // before the count: a handler in between must not wait either
+            // Before the count: a handler in between must neither wait for a fork that waits for this push, nor take a lock that
+            // the fork holds.
+            tls.flags |= in_push;
+            ++tls.busy;
             compiler_barrier();
             // (1) seq_cst: pairs with (3): either the fork waits for this push, or this push sees the fork.
             pushing.fetch_add(1, std::memory_order_seq_cst);
@@ -56,6 +59,7 @@ class push_scope {
                 return;
             pushing.fetch_sub(1, std::memory_order_relaxed); // relaxed: nothing was done under it
             compiler_barrier();
+            --tls.busy;
             tls.flags &= ~in_push;
             platform::yield();
         }
@@ -66,6 +70,7 @@ class push_scope {
         // (6) release: pairs with (3): who sees the count at zero sees the item linked.
         pushing.fetch_sub(1, std::memory_order_release);
         compiler_barrier();
+        --tls.busy;
         tls.flags &= ~in_push;
     }
     push_scope(const push_scope&) = delete;
@@ -81,37 +86,46 @@ void run_item(work& item, work::function function) noexcept {
     function(item);
 }
 
-/// Whether a grace period may wait for read-side sections of users. Where the caller may hold a lock of its own it must not.
-enum class users : std::uint8_t { waited_for, left_alone };
+/// Functions that were taken together to wait for one grace period. They stay here, pending, until one has passed, whoever sees to it.
+/// Changed under the run lock; read as a hint without.
+std::atomic<work*> batch{nullptr};
+std::uint64_t batch_number ALLOT_GUARDED_BY(run_lock) = 0;
 
-/// Runs all functions that were given to call_rcu before, after one grace period. Without one they stay queued.
-std::size_t run_callbacks(users how) noexcept ALLOT_REQUIRES(run_lock) {
-    work_queue& queue = queue_of(stage::rcu);
-    work* const batch = queue.take_all();
-    if (batch == nullptr)
-        return 0;
-    if (how == users::waited_for) {
-        synchronize_rcu();
-    } else if (!try_synchronize_rcu()) {
-        work_queue::hand_on_all(batch, [&](work& item) noexcept { queue.push(item); });
-        return 0;
-    }
+/// True if there is a batch, taken now if there was none.
+bool have_batch() noexcept ALLOT_REQUIRES(run_lock) {
+    if (batch.load(std::memory_order_relaxed) != nullptr) // relaxed: lock held
+        return true;
+    work* const taken = queue_of(stage::rcu).take_all();
+    batch.store(taken, std::memory_order_relaxed); // relaxed: lock held
+    ++batch_number;
+    return taken != nullptr;
+}
+
+/// Runs the batch, whose grace period is over.
+std::size_t run_batch() noexcept ALLOT_REQUIRES(run_lock) {
     ALLOT_TEST_POINT("rcu:after_grace_period");
     callback_scope callbacks;
-    return work_queue::run_all(batch, run_item);
+    return work_queue::run_all(batch.exchange(nullptr, std::memory_order_relaxed), run_item); // relaxed: lock held
 }
 
-std::size_t run_stage(stage where, users how) noexcept ALLOT_REQUIRES(run_lock) {
-    if (where == stage::rcu)
-        return run_callbacks(how);
-    return work_queue::run_all(queue_of(where).take_all(), run_item);
+/// Runs functions whose grace period does not have to wait for a section of a user; without one they stay where they are.
+std::size_t run_callbacks() noexcept ALLOT_REQUIRES(run_lock) {
+    return have_batch() && try_synchronize_rcu() ? run_batch() : 0;
 }
 
-std::size_t run_one_round(users how) noexcept ALLOT_REQUIRES(run_lock) {
+std::size_t run_stage(stage where) noexcept ALLOT_REQUIRES(run_lock) {
+    return where == stage::rcu ? run_callbacks() : work_queue::run_all(queue_of(where).take_all(), run_item);
+}
+
+std::size_t run_one_round() noexcept ALLOT_REQUIRES(run_lock) {
     std::size_t count = 0;
     for (std::size_t i = 0; i < stage_count; ++i)
-        count += run_stage(static_cast<stage>(i), how);
+        count += run_stage(static_cast<stage>(i));
     return count;
+}
+
+bool callbacks_left() noexcept {
+    return batch.load(std::memory_order_relaxed) != nullptr || !queue_of(stage::rcu).empty(); // relaxed: a hint
 }
 
 bool timer_is_due() noexcept {
@@ -130,13 +144,36 @@ std::size_t run_timer() noexcept ALLOT_REQUIRES(run_lock) {
     return 1;
 }
 
-std::size_t run_locked(users how) noexcept ALLOT_REQUIRES(run_lock) {
+std::size_t run_locked() noexcept ALLOT_REQUIRES(run_lock) {
     tls.flags |= in_executor;
     std::size_t total = run_timer();
-    while (const std::size_t count = run_one_round(how))
+    while (const std::size_t count = run_one_round())
         total += count;
     tls.flags &= ~in_executor;
     return total;
+}
+
+/// Lets a grace period pass that waits for sections of users too, and runs the batch if nobody was faster. Meanwhile no lock is held: a
+/// section may wait for a lock of the user's, whose holder may want the run lock. `*was_there`: the batch was taken before.
+std::size_t wait_and_run_batch(bool* was_there) noexcept {
+    std::uint64_t number = 0;
+    {
+        busy_scope busy;
+        lock_guard hold(run_lock);
+        *was_there = batch.load(std::memory_order_relaxed) != nullptr; // relaxed: lock held
+        if (!have_batch())
+            return 0;
+        number = batch_number;
+    }
+    synchronize_rcu();
+    busy_scope busy;
+    lock_guard hold(run_lock);
+    if (batch.load(std::memory_order_relaxed) == nullptr || batch_number != number) // relaxed: lock held
+        return 0;
+    tls.flags |= in_executor;
+    const std::size_t count = run_batch();
+    tls.flags &= ~in_executor;
+    return count;
 }
 
 std::uint64_t sleep_ns() noexcept {
@@ -150,12 +187,16 @@ std::uint64_t sleep_ns() noexcept {
 
 /// One round, and the lock is free again: others may want their turn.
 void run_worker_round() noexcept {
-    busy_scope busy;
-    lock_guard hold(run_lock);
-    tls.flags |= in_executor;
-    run_timer();
-    run_one_round(users::waited_for);
-    tls.flags &= ~in_executor;
+    {
+        busy_scope busy;
+        lock_guard hold(run_lock);
+        tls.flags |= in_executor;
+        run_timer();
+        run_one_round();
+        tls.flags &= ~in_executor;
+    }
+    if (bool was_there = false; batch.load(std::memory_order_relaxed) != nullptr) // relaxed: a hint
+        wait_and_run_batch(&was_there);
 }
 
 void* worker_main(void*) noexcept {
@@ -196,6 +237,8 @@ bool queue_work_under_lock(stage where, work& item) noexcept {
 }
 
 bool work_pending() noexcept {
+    if (batch.load(std::memory_order_relaxed) != nullptr) // relaxed: who took it sees to it, or looks again
+        return true;
     for (const auto& each : queues)
         if (!each.queue.empty())
             return true;
@@ -205,16 +248,13 @@ bool work_pending() noexcept {
 bool work_due() noexcept { return work_pending() || timer_is_due(); }
 bool worker_running() noexcept { return running.load(std::memory_order_relaxed); } // relaxed: hint
 
-static std::size_t run_pending_as(users how) noexcept {
+std::size_t run_ready() noexcept {
     if (!may_run_items())
         return 0;
     busy_scope busy;
     lock_guard hold(run_lock);
-    return run_locked(how);
+    return run_locked();
 }
-
-std::size_t run_pending() noexcept { return run_pending_as(users::waited_for); }
-std::size_t run_ready() noexcept { return run_pending_as(users::left_alone); }
 
 std::size_t try_run_ready() noexcept {
     if (!may_run_items() || (tls.flags & in_marked_handler) != 0)
@@ -222,23 +262,37 @@ std::size_t try_run_ready() noexcept {
     busy_scope busy;
     if (!run_lock.try_lock())
         return 0;
-    const std::size_t count = run_locked(users::left_alone);
+    const std::size_t count = run_locked();
     run_lock.unlock();
     return count;
 }
 
-/// Runs what is queued for one stage now; what is being run by another thread is waited for by way of the run lock.
-static void run_one_stage(stage where) noexcept {
-    ALLOT_BUG_ON((tls.flags & in_executor) != 0 || user_reading()); // it would wait for itself
-    busy_scope busy;
-    lock_guard hold(run_lock);
-    tls.flags |= in_executor;
-    run_stage(where, users::waited_for);
-    tls.flags &= ~in_executor;
+std::size_t run_pending() noexcept {
+    if (!may_run_items())
+        return 0;
+    std::size_t total = run_ready();
+    for (bool was_there = false; callbacks_left();)
+        total += wait_and_run_batch(&was_there) + run_ready();
+    return total;
 }
 
-void rcu_barrier() noexcept { run_one_stage(stage::rcu); }
-void flush(stage where) noexcept { run_one_stage(where); }
+void rcu_barrier() noexcept {
+    ALLOT_BUG_ON((tls.flags & in_executor) != 0 || user_reading()); // it would wait for itself
+    // What was queued before is in the batch that the first round runs or, if that was taken before, in the second's.
+    bool was_there = false;
+    wait_and_run_batch(&was_there);
+    if (was_there)
+        wait_and_run_batch(&was_there);
+}
+
+void flush(stage where) noexcept {
+    ALLOT_BUG_ON((tls.flags & in_executor) != 0 || where == stage::rcu);
+    busy_scope busy;
+    lock_guard hold(run_lock); // what another thread runs is over then
+    tls.flags |= in_executor;
+    run_stage(where);
+    tls.flags &= ~in_executor;
+}
 
 void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept {
     ALLOT_BUG_ON((tls.flags & in_executor) != 0 || user_reading()); // it would wait for itself
@@ -296,11 +350,24 @@ void executor_open_after_fork() noexcept {
 
 void executor_after_fork_parent() noexcept ALLOT_NO_TSA { run_lock.unlock(); }
 
-void executor_after_fork_child() noexcept ALLOT_NO_TSA {
+void executor_after_fork_child(void (*reset_static_items)() noexcept) noexcept ALLOT_NO_TSA {
+    // The threads that vanished may have marked an item as pending and not linked it, on top of a push that was waited for. Those
+    // that belong to nobody who vanished, too, must be queued again some day. Relaxed, all below: one thread.
+    work* lists[stage_count + 1];
+    for (std::size_t i = 0; i < stage_count; ++i)
+        lists[i] = queues[i].queue.take_all();
+    lists[stage_count] = batch.exchange(nullptr, std::memory_order_relaxed); // relaxed: see above
+    reset_static_items();
+    const auto again = [](std::size_t where, work* list) noexcept {
+        work_queue::hand_on_all(list, [where](work& item) noexcept { queues[where].queue.push(item); });
+    };
+    again(static_cast<std::size_t>(stage::rcu), lists[stage_count]); // before what was queued later
+    for (std::size_t i = 0; i < stage_count; ++i)
+        again(i, lists[i]);
     executor_after_fork_parent();
-    // The worker did not come along; the next need starts one. Relaxed: one thread.
-    running.store(false, std::memory_order_relaxed);
-    pushing.store(0, std::memory_order_relaxed); // relaxed: as above; those that were waiting did not come along
+    // The worker did not come along; the next need starts one.
+    running.store(false, std::memory_order_relaxed); // relaxed: see above
+    pushing.store(0, std::memory_order_relaxed);     // relaxed: see above; those that were waiting did not come along
     worker_sleep.reset_after_fork();
 }
 

@@ -8,6 +8,8 @@
 //              and a program without threads runs the same code. A fork waits for pushes that are under way.
 // Invariants.  I1  Items run under the run lock, so two never run at once.
 //              I2  An item of stage `rcu` runs after a grace period that began after it was queued.
+//              I3  Who holds the run lock waits for no read-side section of a user. (The section may wait for a lock whose holder
+//                  wants the run lock.)
 // Concurrency. queue: any thread, Context any. run_pending, drain: Context task, no lock held.
 // Lock order.  executor, outermost.
 // Checked by.  test/sync/executor_test.cc
@@ -78,6 +80,7 @@ void executor_close_for_fork() noexcept;
 /// queues items as always, and would wait for itself.
 void executor_open_after_fork() noexcept;
 void executor_after_fork_parent() noexcept;
-void executor_after_fork_child() noexcept;
+/// `reset_static_items` clears `pending` of all items that live for ever; those that are queued are marked again.
+void executor_after_fork_child(void (*reset_static_items)() noexcept) noexcept;
 
 } // namespace allot::sync

@@ -22,14 +22,14 @@ class ALLOT_CAPABILITY("mutex") mutex {
     mutex& operator=(const mutex&) = delete;
 
     void lock(call_site where = call_site::current()) noexcept ALLOT_ACQUIRE() {
-        might_block(where);
+        might_lock(where);
         lock_acquiring(word_.rank_, lock_kind::mutex, where);
         word_.take();
     }
 
     /// Does not wait, but is for the same contexts: who got it might wait.
     [[nodiscard]] bool try_lock(call_site where = call_site::current()) noexcept ALLOT_TRY_ACQUIRE(true) {
-        might_block(where);
+        might_lock(where);
         if (!word_.try_take())
             return false;
         lock_tried(word_.rank_, lock_kind::mutex, where);

@@ -192,6 +192,10 @@ bool user_reading() noexcept {
 bool try_synchronize_rcu() noexcept {
     ALLOT_ASSERT(tls.slot == &no_slot || !tls.slot->reader.inside());
     ALLOT_ASSERT(!user_reading());
+    const std::uint32_t used_now = slots_used();
+    for (std::uint32_t i = 1; i < used_now; ++i)
+        if (slot_at(i).user_reader.inside())
+            return false; // a look before the barrier, which costs more
     bool users_are_out = true;
     synchronize<real>([&]() noexcept {
         const std::uint32_t end = slots_used();

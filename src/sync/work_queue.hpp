@@ -25,6 +25,9 @@ template <class P> struct basic_work {
     typename P::template var<basic_work*> next; // written by who set `pending`, and by the consumer
     function run;
     typename P::template atomic<std::uint32_t> pending{0};
+
+    /// In a forked child, with the queues empty. Context: fork_child.
+    void reset_after_fork() noexcept { pending.store(0, std::memory_order_relaxed); } // relaxed: one thread
 };
 
 template <class P> class basic_work_queue {

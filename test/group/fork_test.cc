@@ -236,4 +236,45 @@ TEST_F(fork_into_child, a_handler_on_the_forking_thread_queues_work_at_every_ste
     }));
 }
 
+TEST_F(fork_into_child, a_handler_on_a_thread_that_queues_work_allocates_while_another_forks) {
+    EXPECT_TRUE(child_lives(4 * child_seconds, [&] {
+        allot::sync::allow_worker(false);
+        struct sigaction action {};
+        action.sa_handler = [](int) { allot_free(allot_malloc(100)); };
+        sigaction(SIGUSR1, &action, nullptr);
+        std::atomic<bool> stop{false};
+        std::atomic<bool> queues{false};
+        std::thread queuing([&] {
+            while (!stop) {
+                const allot::group gone = top.create("gone");
+                void* const block = gone.malloc(40);
+                gone.close();
+                allot_free(block); // queues the release of its owner
+                queues = true;
+            }
+        });
+        while (!queues)
+            std::this_thread::yield();
+        std::thread sender([&] {
+            while (!stop) {
+                pthread_kill(queuing.native_handle(), SIGUSR1);
+                ::usleep(5);
+            }
+        });
+        int failures = 0;
+        for (int round = 0; round < 2 * rounds && failures == 0; ++round) {
+            const pid_t pid = fork();
+            if (pid == 0)
+                _exit(0);
+            int status = 0;
+            waitpid(pid, &status, 0);
+            failures += status != 0;
+        }
+        stop = true;
+        sender.join();
+        queuing.join();
+        return failures;
+    }));
+}
+
 } // namespace
