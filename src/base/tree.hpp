@@ -13,6 +13,8 @@
 
 #include "base/list.hpp"
 
+#include <initializer_list>
+
 namespace allot::base {
 
 struct tree_node {

@@ -416,27 +416,29 @@ void put(mem_cgroup& group, std::uint64_t count) noexcept {
 int close(mem_cgroup& group, allot_report* report) noexcept {
     if (&group == root_group)
         return -EBUSY;
-    allot_report found{};
     {
         sync::busy_scope busy;
         lock_guard hold(tree_lock());
         if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
             return -ENOENT;
-        // relaxed: statistics.
-        found.bytes = group.counter().usage.load(std::memory_order_relaxed);
-        for (bool done = false; !done; ++found.groups) {
+        if (report != nullptr) {
+            *report = {};
+            // relaxed: statistics.
+            report->bytes = group.counter().usage.load(std::memory_order_relaxed);
+        }
+        for (bool done = false; !done;) {
             mem_cgroup& next = deepest(group);
             done = &next == &group;
-            if (report != nullptr)
-                report_group(next, found);
+            if (report != nullptr) {
+                ++report->groups;
+                report_group(next, *report);
+            }
             close_one(next);
         }
     }
     ALLOT_TEST_POINT("close:closed");
-    if (report != nullptr) {
-        sort_lines(found);
-        *report = found;
-    }
+    if (report != nullptr)
+        sort_lines(*report);
     return 0;
 }
 

@@ -73,23 +73,24 @@ bool add_page(std::size_t index, counter::page_counter** over) noexcept ALLOT_RE
 
 } // namespace
 
-void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept {
+void* metadata_alloc_raw(std::size_t bytes, counter::page_counter** over) noexcept {
     const std::size_t index = size_index(bytes);
     counter::page_counter* unasked = nullptr;
-    void* object = nullptr;
-    {
-        sync::lock_guard hold(metadata_lock);
-        if (partial[index] == 0 && !add_page(index, over != nullptr ? over : &unasked))
-            return nullptr;
-        slab& s = slab_at(partial[index]);
-        object = s.free_list;
-        s.free_list = *static_cast<void**>(object);
-        ++s.allocs;
-        if (s.free_list == nullptr)
-            unlink_partial(s, index);
-    }
-    std::memset(object, 0, std::size_t{1} << (index + smallest_shift));
+    sync::lock_guard hold(metadata_lock);
+    if (partial[index] == 0 && !add_page(index, over != nullptr ? over : &unasked))
+        return nullptr;
+    slab& s = slab_at(partial[index]);
+    void* const object = s.free_list;
+    s.free_list = *static_cast<void**>(object);
+    ++s.allocs;
+    if (s.free_list == nullptr)
+        unlink_partial(s, index);
     return object;
+}
+
+void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept {
+    void* const object = metadata_alloc_raw(bytes, over);
+    return object != nullptr ? std::memset(object, 0, metadata_bytes(bytes)) : nullptr;
 }
 
 static void free_locked(void* object, std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {

@@ -32,8 +32,11 @@ std::size_t metadata_bytes(std::size_t bytes) noexcept;
 /// The lock over all of it, for verify, which wants nothing under way.
 sync::spinlock& metadata_guard() noexcept;
 
+/// The same, not zeroed.
+[[nodiscard]] void* metadata_alloc_raw(std::size_t bytes, counter::page_counter** over) noexcept;
+
 template <class T> [[nodiscard]] T* metadata_new(counter::page_counter** over) noexcept {
-    void* const place = metadata_alloc(sizeof(T), over);
+    void* const place = metadata_alloc_raw(sizeof(T), over);
     return place == nullptr ? nullptr : new (place) T;
 }
 

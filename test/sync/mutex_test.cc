@@ -113,9 +113,7 @@ TEST_F(a_mutex, is_taken_where_one_may_block_even_if_nobody_holds_it) {
         EXPECT_TRUE(is_refused());
     }
     user_read_lock(); // its holders wait for no section of a user
-    {
-        lock_guard allowed(lock);
-    }
+    { lock_guard allowed(lock); }
     user_read_unlock();
     {
         handler_scope handler;
