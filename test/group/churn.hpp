@@ -17,6 +17,13 @@
 
 namespace allot_test {
 
+/// Count of the dying under the group. A program without the library's thread has to poll for them to become fewer.
+inline std::uint32_t dying_below(const allot::group& group) {
+    if (!allot::sync::worker_allowed())
+        allot_poll();
+    return group.stat().nr_dying;
+}
+
 /// Makes, uses and closes groups and caches until it is destroyed; then nothing of it is left.
 class churn {
   public:

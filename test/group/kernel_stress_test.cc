@@ -90,7 +90,7 @@ class kernel_stress_shapes : public kernel_stress {
             each = {};
         }
         EXPECT_EQ(closed, all.size()) << "each exactly once";
-        EXPECT_TRUE(allot_test::soon([&] { return top.stat().nr_dying == 0; })) << "though its objects live";
+        EXPECT_TRUE(allot_test::soon([&] { return allot_test::dying_below(top) == 0; })) << "though its objects live";
         for (std::size_t i = 0; i < alive.size(); ++i)
             ASSERT_EQ(allot::owner_of(alive[i]), top);
         alive.clear();
