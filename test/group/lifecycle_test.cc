@@ -2,8 +2,10 @@
 //
 // lifecycle_test: closing never fails, names come back at once, objects stay, and nothing is left in the end.
 #include "support/core.hpp"
+#include "support/threads.hpp"
 
 #include <cstring>
+#include <mutex>
 
 namespace {
 
@@ -133,6 +135,47 @@ TEST_F(group_close, reports_how_many_blocks_and_charges_lie_outside_its_own_slab
     ASSERT_NE(line, nullptr);
     EXPECT_EQ(line->objects, 7u + 3u + 1u + 5u)
         << "shared objects, large blocks and external charges, inherited ones too";
+}
+
+TEST_F(group_close, who_waits_for_the_section_of_a_user_holds_up_nobody_else) {
+    std::mutex lock; // the user's; the reader waits for it inside its section
+    lock.lock();
+    std::atomic<bool> reading{false};
+    std::thread reader([&] {
+        allot_rcu_read_lock();
+        reading = true;
+        lock.lock();
+        lock.unlock();
+        allot_rcu_read_unlock();
+    });
+    while (!reading)
+        std::this_thread::yield();
+    std::atomic<bool> quiet{false};
+    std::thread waiter([&] {
+        child("gone").close();
+        allot::quiesce(); // waits for the reader
+        quiet = true;
+    });
+    EXPECT_TRUE(allot_test::not_yet([&] { return quiet.load(); }));
+    allot::sync::run_ready(); // what a create does when many groups wait to be freed
+    const allot::group made = child("made");
+    made.reclaim(1_MiB);
+    EXPECT_TRUE(allot_test::child_lives(10, [] { return 0; })) << "and a fork";
+    EXPECT_FALSE(quiet);
+    lock.unlock();
+    reader.join();
+    waiter.join();
+}
+
+TEST_F(group_close, an_allocation_in_the_section_of_a_user_may_meet_its_limit) {
+    const allot::group full = child("full", {.max = 256_KiB});
+    const allot::scope in{full};
+    blocks made;
+    allot_rcu_read_lock();
+    while (void* const block = allot::malloc(1000))
+        made.add(block);
+    allot_rcu_read_unlock();
+    EXPECT_GT(made.size(), 200u);
 }
 
 } // namespace
