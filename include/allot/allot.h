@@ -48,7 +48,7 @@ extern "C" {
 typedef struct allot_limits {
     uint64_t min;  /* protection that reclaim respects always */
     uint64_t low;  /* protection that reclaim respects while it can */
-    uint64_t high; /* above it, `high` events are counted */
+    uint64_t high; /* above it, events are counted, and the group is reclaimed first at the root's limit */
     uint64_t max;  /* above it, allocations fail */
 } allot_limits;
 

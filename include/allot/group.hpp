@@ -37,7 +37,7 @@ namespace allot {
 struct limits {
     std::uint64_t min = keep;  ///< protection that reclaim respects always
     std::uint64_t low = keep;  ///< protection that reclaim respects while it can
-    std::uint64_t high = keep; ///< above it, `high` events are counted
+    std::uint64_t high = keep; ///< above it, `high` events are counted, and it is reclaimed first at the root's limit
     std::uint64_t max = keep;  ///< above it, allocations fail
 
     friend bool operator==(const limits&, const limits&) = default;

@@ -95,7 +95,7 @@ mem_cgroup* take_largest(unsigned node) noexcept {
                 continue;
             at.tree.erase(*largest);
         }
-        if (tryget(*largest->group)) // the lock keeps its memory: free_group takes it out of the tree first
+        if (tryget(*largest->group)) // the lock keeps its memory: soft_limit_forget comes first
             return largest->group;
     }
     return nullptr;

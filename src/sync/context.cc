@@ -224,13 +224,6 @@ void callback_left() noexcept { --here.callbacks; }
 void slotless_section_entered() noexcept { ++here.slotless_sections; }
 void slotless_section_left() noexcept { --here.slotless_sections; }
 
-lock_report& lock_report::operator<<(const char* text) noexcept {
-    while (*text != '\0' && used_ + 1 < sizeof text_)
-        text_[used_++] = *text++;
-    text_[used_] = '\0';
-    return *this;
-}
-
 lock_report& lock_report::operator<<(call_site where) noexcept {
     // The file and its folder: three whole paths would not fit into a line.
     const char* shown = where.file;
@@ -241,25 +234,16 @@ lock_report& lock_report::operator<<(call_site where) noexcept {
                 shown = slash + 1;
             slash = at;
         }
-    return (*this << shown << ":").number(where.line, 10);
+    (line_ << shown << ":").number(where.line, 10);
+    return *this;
 }
 
 lock_report& lock_report::operator<<(const void* address) noexcept {
-    return (*this << "0x").number(reinterpret_cast<std::uintptr_t>(address), 16);
+    (line_ << "0x").number(reinterpret_cast<std::uintptr_t>(address), 16);
+    return *this;
 }
 
-lock_report& lock_report::number(std::uintptr_t value, unsigned radix) noexcept {
-    char digits[24];
-    std::size_t at = sizeof digits;
-    digits[--at] = '\0';
-    do {
-        digits[--at] = "0123456789abcdef"[value % radix];
-        value /= radix;
-    } while (value != 0);
-    return *this << digits + at;
-}
-
-void lock_report::die(call_site where) noexcept { base::bug(text_, where.file, static_cast<int>(where.line)); }
+void lock_report::die(call_site where) noexcept { base::bug(line_.text(), where.file, static_cast<int>(where.line)); }
 
 } // namespace allot::sync
 #endif

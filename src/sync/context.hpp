@@ -21,6 +21,7 @@
 // Source.      Linux kernel/locking/lockdep.c (usage bits), might_sleep(), fs_reclaim; docs/contexts.md.
 #pragma once
 
+#include "base/text_line.hpp"
 #include "sync/lock_rank.hpp"
 #include "sync/thread_slot.hpp"
 
@@ -91,10 +92,13 @@ void handler_left(bool nested) noexcept;
 void callback_entered() noexcept;
 void callback_left() noexcept;
 
-/// The text of a report, put together without allocating.
+/// The text of a report.
 class lock_report {
   public:
-    lock_report& operator<<(const char* text) noexcept;
+    lock_report& operator<<(const char* text) noexcept {
+        line_ << text;
+        return *this;
+    }
     lock_report& operator<<(lock_rank rank) noexcept { return *this << name_of(rank); }
     lock_report& operator<<(call_site where) noexcept;
     lock_report& operator<<(const void* address) noexcept;
@@ -102,10 +106,7 @@ class lock_report {
     [[noreturn]] void die(call_site where) noexcept;
 
   private:
-    lock_report& number(std::uintptr_t value, unsigned radix) noexcept;
-
-    char text_[280];
-    std::size_t used_ = 0;
+    base::text_line line_;
 };
 
 #else

@@ -6,6 +6,8 @@
 #include "support/test_points.hpp"
 #include "sync/executor.hpp"
 
+#include <algorithm>
+#include <cstdio>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <thread>
@@ -200,6 +202,33 @@ TYPED_TEST(cache_gate, takes_items_from_a_handler_at_any_moment) {
         runs += item.runs;
     EXPECT_EQ(runs, static_cast<int>(std::size(items))) << "each exactly once";
     EXPECT_EQ(own.runs, queued);
+}
+
+/// Nanoseconds that one item takes through the gate and off the queue again: the least of several rounds.
+template <class Guard> double gate_cost_ns() {
+    constexpr int count = 1'000'000;
+    slab::basic_cache_gate<sync::real, Guard> gate;
+    sync::work_queue queue;
+    one item;
+    double least = 1e9;
+    for (int round = 0; round < 7; ++round) {
+        const std::uint64_t begin = platform::now_ns();
+        for (int i = 0; i < count; ++i) {
+            gate.enqueue_unless_dying(item.work, [&](sync::work& each) noexcept { return queue.push(each); });
+            sync::work_queue::hand_on_all(queue.take_all(), [](sync::work&) noexcept {});
+            gate.finished();
+        }
+        least = std::min(least, static_cast<double>(platform::now_ns() - begin) / count);
+    }
+    EXPECT_TRUE(gate.idle());
+    return least;
+}
+
+// For docs/lifecycle.md; run with --gtest_also_run_disabled_tests.
+TEST(cache_gate_cost, DISABLED_of_both_guards) {
+    ASSERT_TRUE(allot_test::attach_thread());
+    std::printf("section_guard %.0f ns, locked_guard %.0f ns\n", gate_cost_ns<slab::section_guard>(),
+                gate_cost_ns<slab::locked_guard>());
 }
 
 } // namespace
