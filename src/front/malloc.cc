@@ -38,6 +38,13 @@ void* malloc_slow(std::size_t size) noexcept {
     return block;
 }
 
+void* malloc_medium(std::size_t size) noexcept {
+    if (size <= slab::kmalloc_max_bytes) [[likely]]
+        if (void* const block = slab::alloc_fast(slab::medium_class_of(size))) [[likely]]
+            return block;
+    return malloc_slow(size);
+}
+
 void free_slow(void* block) noexcept {
     slab::free_slow(block);
     leave();

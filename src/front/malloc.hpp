@@ -14,6 +14,8 @@
 namespace allot::front {
 
 ALLOT_COLD void* malloc_slow(std::size_t size) noexcept;
+/// Above the table of small sizes; fast up to kmalloc_max_bytes.
+[[gnu::noinline]] void* malloc_medium(std::size_t size) noexcept;
 ALLOT_COLD void free_slow(void* block) noexcept;
 /// Keeps the owner of the block. Null: errno ENOMEM, the block is as it was.
 [[nodiscard]] void* realloc_block(void* block, std::size_t size) noexcept;
@@ -26,9 +28,10 @@ ALLOT_COLD void free_slow(void* block) noexcept;
                                 std::size_t alignment) noexcept;
 
 [[nodiscard]] ALLOT_INLINE void* malloc_block(std::size_t size) noexcept {
-    if (size <= slab::kmalloc_max_bytes) [[likely]]
-        if (void* const block = slab::alloc_fast(slab::class_of(size))) [[likely]]
-            return block;
+    if (size > slab::small_table_max_bytes) [[unlikely]]
+        return malloc_medium(size);
+    if (void* const block = slab::alloc_fast(slab::small_class_of(size))) [[likely]]
+        return block;
     return malloc_slow(size);
 }
 

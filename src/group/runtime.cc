@@ -9,6 +9,7 @@
 
 #include "group/mem_cgroup.hpp"
 #include "group/records.hpp"
+#include "platform/rseq.hpp"
 #include "platform/topology.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/page_alloc.hpp"
@@ -40,6 +41,7 @@ bool bring_up() noexcept {
     slab::obj_cgroup_unlink = forget_owner;
     counter::above_high = soft_limit_note;
     platform::membarrier_ready();
+    platform::rseq_init(&sync::tls.rseq_cs);
     static_cast<void>(platform::numa_node_count()); // read here, not in a charge
     if (!slab::arena_init() || !tree_init() || !slab::obj_cgroup_init())
         return false;

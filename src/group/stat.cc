@@ -18,17 +18,18 @@ bool has_slabs_of(slab::thread_heaps& heaps, void* data) noexcept {
     if (data == nullptr || data == static_cast<slab::cache_owner*>(root_group))
         return true;
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (h->owner == data && h->nr_slabs != 0)
+        if (h->owner == data)
             return true;
     return false;
 }
 
 void fold_slot(sync::thread_slot& slot, void* data) noexcept {
     slab::thread_heaps& heaps = slab::heaps_of(slot);
-    slab::fold_heap(heaps.root);
+    slab::credit(slot);
+    slab::fold(heaps.root);
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
         if (data == nullptr || h->owner == data)
-            slab::fold_heap(*h);
+            slab::fold(*h);
 }
 
 std::uint64_t positive(std::int64_t value) noexcept { return value > 0 ? static_cast<std::uint64_t>(value) : 0; }

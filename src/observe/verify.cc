@@ -55,8 +55,8 @@ struct recount {
 
 std::uint64_t count_free(const slab::slab& s) noexcept {
     std::uint64_t count = 0;
-    for (void* block = s.free_list; block != nullptr && count <= s.capacity; ++count)
-        block = slab::link_of(s.cache->shape, block);
+    for (slab::free_word list = s.free_list; list != 0 && count <= s.capacity; ++count)
+        list = slab::link_of(s.cache->shape, slab::first_free(list));
     return count;
 }
 
@@ -69,9 +69,10 @@ std::uint64_t live_blocks(const slab::slab& s) noexcept {
 void check_slab(recount& all, slab::slab& s) noexcept {
     ++all.report.slabs;
     all.report.objects += live_blocks(s);
-    const std::uint64_t accounted = count_free(s) + s.live() + s.capacity - s.carved;
-    if (accounted != s.capacity)
-        all.error("blocks in a slab", s.cache->name, static_cast<std::int64_t>(accounted), s.capacity);
+    const std::uint64_t found = count_free(s);
+    const std::uint32_t counted = slab::free_count(s.free_list);
+    if (found != counted || counted > s.carved || s.carved > s.capacity)
+        all.error("blocks in a slab", s.cache->name, counted, static_cast<std::int64_t>(found));
 }
 
 void count_shared(recount& all, slab::slab& s) noexcept {
@@ -106,8 +107,8 @@ std::size_t count_page(recount& all, slab::slab& s) noexcept {
     case slab::slab_kind::large:
         ++all.report.objects;
         all.note_reference(s.payer->id);
-        all.add(*s.payer->payer.load(std::memory_order_relaxed), charge_kind::large, s.run_pages() * page_bytes);
-        return s.run_pages();
+        all.add(*s.payer->payer.load(std::memory_order_relaxed), charge_kind::large, s.run_pages * page_bytes);
+        return s.run_pages;
     case slab::slab_kind::metadata:
     case slab::slab_kind::reserve:
         all.add(*slab::root_owner, charge_kind::metadata, slab_bytes(s));

@@ -24,21 +24,25 @@ constexpr int usable = 1;
 constexpr int unusable = 2;
 // Relaxed: registering twice is harmless, and the answer is the same for all threads.
 std::atomic<int> membarrier_state{unknown};
+std::atomic<int> restart_state{unknown};
+
+/// ALLOT_MEMBARRIER=0 makes any machine one that has none: the tests run there too. TSan does not see membarrier; the fallback of
+/// ordered stores is what it can check.
+bool is_unwanted() noexcept {
+    const char* const wanted = ::getenv("ALLOT_MEMBARRIER");
+    return ALLOT_TSAN || (wanted != nullptr && wanted[0] == '0' && wanted[1] == '\0');
+}
+
+/// True if the kernel knows the command and has registered this process for it.
+bool try_register(int command, int registration) noexcept {
+    const long supported = ::syscall(__NR_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+    return supported >= 0 && (supported & command) != 0 && ::syscall(__NR_membarrier, registration, 0, 0) == 0;
+}
 
 int register_membarrier() noexcept {
-#if ALLOT_TSAN
-    // TSan does not see membarrier; the fallback of ordered stores is what it can check.
-    return unusable;
-#else
-    // ALLOT_MEMBARRIER=0 makes any machine one that has none: the tests run there too.
-    const char* const wanted = ::getenv("ALLOT_MEMBARRIER");
-    if (wanted != nullptr && wanted[0] == '0' && wanted[1] == '\0')
-        return unusable;
-    const long supported = ::syscall(__NR_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
-    if (supported < 0 || (supported & MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
-        return unusable;
-    return ::syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 ? usable : unusable;
-#endif
+    const bool made =
+        !is_unwanted() && try_register(MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+    return made ? usable : unusable;
 }
 
 } // namespace
@@ -80,9 +84,24 @@ bool membarrier_ready() noexcept {
     return state == usable;
 }
 
+bool membarrier_restarts_sections() noexcept {
+    int state = restart_state.load(std::memory_order_relaxed); // relaxed: as membarrier_state
+    if (state == unknown) [[unlikely]] {
+        errno_guard keep;
+        const bool made = membarrier_ready() && try_register(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ,
+                                                             MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ);
+        state = made ? usable : unusable;
+        restart_state.store(state, std::memory_order_relaxed); // relaxed: as membarrier_state
+    }
+    return state == usable;
+}
+
 void membarrier_all() noexcept {
     errno_guard keep;
-    ::syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    // Relaxed: nobody opens a fast path with such sections before the answer is known.
+    const bool restarts = restart_state.load(std::memory_order_relaxed) == usable;
+    ::syscall(__NR_membarrier, restarts ? MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ : MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0,
+              0);
 }
 
 void nap(std::uint64_t ns) noexcept {

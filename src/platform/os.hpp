@@ -60,8 +60,11 @@ void futex_wake(std::atomic<std::uint32_t>& word, int count) noexcept;
 
 /// True if membarrier_all() works here. Registers the process for it on the first call. Context: any.
 bool membarrier_ready() noexcept;
-/// A full memory barrier on every running thread of the process. Only if membarrier_ready(). Context: any.
+/// A full memory barrier on every running thread of the process, which also restarts their sections (rseq.hpp) if
+/// membarrier_restarts_sections(). Only if membarrier_ready(). Context: any.
 void membarrier_all() noexcept;
+/// Has membarrier_all() restart sections from now on, if it can. Context: any.
+bool membarrier_restarts_sections() noexcept;
 
 /// Monotonic time in ns. Context: any.
 std::uint64_t now_ns() noexcept;

@@ -67,11 +67,9 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
         return {};
     }
     slab& s = *run.first;
-    // Every page by itself: an address inside the run leads to no slab that was here before.
-    std::memset(arena.orders + page_index(s), 0, pages);
-    s.free_list = nullptr;
-    s.run_pages() = pages;
-    s.frees = 0;
+    set_heads(s, pages);
+    s.free_list = 0;
+    s.run_pages = pages;
     s.owner.store(0, std::memory_order_relaxed); // relaxed: handing the block over orders it
     s.object_bytes = 0;
     s.payer = owner.objects;
@@ -123,28 +121,23 @@ void* alloc_shared_in_section(thread_heaps& heaps, cache_owner& owner, kmem_cach
 
 /// A block from what the thread has already, without a lock: inside a section that found the fast path open. Null: slow path.
 void* alloc_in_section(std::uint32_t index) noexcept {
-    auto& tls = sync::tls;
-    sync::rcu_reader& reader = tls.slot->reader;
-    const std::uint64_t count = reader.count();
-    if ((count & 1) != 0)
+    const own_section here;
+    if (!here.is_open())
         return nullptr;
-    reader.enter_fast(count);
-    void* block = nullptr;
+    auto& tls = sync::tls;
     auto* const h = static_cast<heap*>(tls.heap);
-    // relaxed: own words; a revoker that closes them waits for this section.
-    if (tls.fast_id.load(std::memory_order_relaxed) != sync::closed_id &&
-        tls.active.load(std::memory_order_relaxed) == h->active) { // relaxed: as above
-        if (h->partial != nullptr && index < h->capacity) {
-            block = next_block(*h, index);
-            if (block != nullptr)
-                debug_on_alloc(*slab_of(block), block);
+    // A group that is closed from here on is swept after this section.
+    if (!counter::is_online(*h->owner))
+        return nullptr;
+    if (h->partial != nullptr && index < h->capacity)
+        if (void* const block = next_block(*h, index)) {
+            ++h->allocations;
+            debug_on_alloc(*slab_of(block), block);
+            return block;
         }
-        // A group that is closed from here on is swept after this section.
-        if (block == nullptr && counter::is_online(*h->owner) && child_of(*h->owner, index) == nullptr)
-            block = alloc_shared_in_section(heaps_of(*tls.slot), *h->owner, *root_cache_at(index));
-    }
-    reader.leave_fast(count);
-    return block;
+    if (child_of(*h->owner, index) != nullptr)
+        return nullptr;
+    return alloc_shared_in_section(heaps_of(*tls.slot), *h->owner, *root_cache_at(index));
 }
 
 void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
@@ -156,6 +149,7 @@ void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
     if (s == nullptr)
         return nullptr;
     void* const block = pop(*s);
+    ++h.allocations;
     debug_on_alloc(*s, block);
     return block;
 }
@@ -261,7 +255,7 @@ fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t 
 bool resize_large(void* block, std::size_t bytes) noexcept {
     slab& s = *slab_of(block);
     const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
-    const std::size_t had = s.run_pages();
+    const std::size_t had = s.run_pages;
     if (s.kind != slab_kind::large || pages > had || nested())
         return false;
     if (pages == had)
@@ -269,7 +263,7 @@ bool resize_large(void* block, std::size_t bytes) noexcept {
     cold_section here;
     sync::rcu_guard section;
     cache_owner& payer = s.payer->load_payer();
-    s.run_pages() = pages;
+    s.run_pages = pages;
     counter::uncharge_pages(payer, (had - pages) * page_bytes, counter::charge_kind::large);
     slab& rest = slab_at(page_index(s) + static_cast<std::uint32_t>(pages));
     rest.kind = slab_kind::none;
@@ -284,7 +278,7 @@ std::size_t usable_bytes(const void* block) noexcept {
     case slab_kind::shared:
         return s.cache->shape.user_bytes;
     case slab_kind::large:
-        return s.run_pages() * page_bytes;
+        return s.run_pages * page_bytes;
     case slab_kind::reserve:
         return s.object_bytes;
     default:

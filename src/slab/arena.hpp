@@ -3,13 +3,16 @@
 // arena: the one reservation that all blocks lie in, and the descriptors of its pages.
 //
 // Idea.        One range makes "is it ours" a subtraction and a compare. Descriptors lie outside the data, in arrays indexed
-//              by page, so an overflow cannot reach them: `orders` finds the first page of a slab from any address in it
+//              by page, so an overflow cannot reach them: `heads` finds a slab's descriptor from any address in it
 //              with one load; `slabs` is the line that the owner writes; `remotes` is apart, since other threads write it.
 //
 //              base ...................... [4 MiB chunk][4 MiB chunk] ..........   committed chunk by chunk
-//              orders   1 B a page    -> first page of the slab
-//              slabs   64 B a page    -> free list, counts, cache, heap            (meaningful at first pages only)
+//              heads    4 B a page    -> place of the slab's descriptor
+//              slabs   64 B a page    -> free list, cache, heap                    (meaningful at first pages only)
 //              remotes 32 B a page    -> list of blocks freed by other threads
+//
+//              The free blocks of a slab are one word: the address of the first, shifted, and their count below it. A free
+//              block keeps the word of the blocks behind it. So one store takes a block or puts one back, counted.
 //
 // Invariants.  I1  Page 0 is never handed out: index 0 means "none" in lists.
 //              I2  A descriptor that heads nothing alive has kind `none`.
@@ -30,6 +33,21 @@ struct obj_cgroup;
 inline constexpr std::size_t chunk_order = 10;
 inline constexpr std::size_t chunk_pages = std::size_t{1} << chunk_order;
 inline constexpr std::size_t chunk_bytes = chunk_pages * page_bytes;
+
+/// Free blocks; see above. 0: none.
+using free_word = std::uint64_t;
+inline constexpr unsigned free_count_bits = 16;
+inline constexpr free_word free_count_mask = (free_word{1} << free_count_bits) - 1;
+inline constexpr std::uint16_t never_empty = 0xffff;
+
+ALLOT_INLINE void* first_free(free_word word) noexcept { return reinterpret_cast<void*>(word >> free_count_bits); }
+constexpr std::uint32_t free_count(free_word word) noexcept {
+    return static_cast<std::uint32_t>(word & free_count_mask);
+}
+/// The word for `block` in front of the blocks of `behind`.
+ALLOT_INLINE free_word in_front(const void* block, free_word behind) noexcept {
+    return reinterpret_cast<std::uintptr_t>(block) << free_count_bits | ((behind & free_count_mask) + 1);
+}
 
 enum class slab_kind : std::uint8_t {
     none,       ///< no first page of anything
@@ -60,9 +78,14 @@ class slab_kind_field {
 enum class slab_place : std::uint8_t { none, active, heap_partial, heap_full, node_partial, node_full };
 
 struct alignas(cache_line_bytes) slab {
-    void* free_list;      ///< blocks free to whoever holds the slab; null sends the fast path to the slow one
-    std::uint64_t allocs; ///< count of blocks ever handed out, plus one while the slab is active
-    std::uint64_t frees;  ///< count of blocks that came back
+    free_word free_list;     ///< blocks free to whoever holds the slab; 0 sends the fast path to the slow one
+    std::uint64_t run_pages; ///< large: pages of the run
+    /// Length of the free list at which a free finds the slab empty; never_empty: nobody wants to know. Relaxed: the fast path
+    /// reads it as a hint, when the slab may be another's already.
+    std::atomic<std::uint16_t> empty_at;
+    bool kept; ///< empty, and counted in its heap's `kept`
+    std::uint8_t reserved;
+    std::uint32_t reserved2;
     // Relaxed: a thread that compares it with its own id finds its own stores; others only ever see an id that is not theirs.
     std::atomic<std::uint32_t> owner; ///< fast id of the thread that may free without a lock; 0: nobody
     std::uint32_t object_bytes;
@@ -80,10 +103,9 @@ struct alignas(cache_line_bytes) slab {
     slab_place place;
     bool dirty; ///< of a free block: it holds data that a discard would drop
 
-    bool empty() const noexcept { return allocs - (place == slab_place::active ? 1u : 0u) == frees; }
-    std::uint64_t live() const noexcept { return allocs - (place == slab_place::active ? 1u : 0u) - frees; }
-    /// Large runs keep their size here.
-    std::uint64_t& run_pages() noexcept { return allocs; }
+    /// Blocks that were handed out and did not come back to the free list.
+    std::uint32_t live() const noexcept { return carved - free_count(free_list); }
+    bool empty() const noexcept { return live() == 0; }
 };
 static_assert(sizeof(slab) == 64);
 
@@ -91,17 +113,17 @@ static_assert(sizeof(slab) == 64);
 struct slab_remote {
     std::atomic<std::uint64_t> word;
     std::atomic<slab_remote*> queue_next;
-    std::uint64_t folded; ///< holder only: allocations of the slab that its payer's figure has already
-    std::uint64_t reserved;
+    std::uint64_t reserved[2];
 };
 static_assert(sizeof(slab_remote) == 32);
 
-struct arena_map {
+/// One line, which every free reads.
+struct alignas(cache_line_bytes) arena_map {
     char* base = nullptr;
     std::size_t bytes = 0;
     slab* slabs = nullptr;
     slab_remote* remotes = nullptr;
-    std::uint8_t* orders = nullptr;
+    std::uint32_t* heads = nullptr;
     std::atomic<std::uint8_t>* live_bits = nullptr; ///< debug builds: a bit for every 8 bytes
 };
 
@@ -115,23 +137,30 @@ extern arena_map arena;
 ALLOT_INLINE bool arena_contains(const void* address) noexcept {
     return static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) < arena.bytes;
 }
-ALLOT_INLINE std::uint32_t page_of(const void* address) noexcept {
-    return static_cast<std::uint32_t>(static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) >>
-                                      page_shift);
+ALLOT_INLINE std::size_t page_of(const void* address) noexcept {
+    return static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) >> page_shift;
 }
 /// The descriptor of the slab or run that `address` lies in (of a run: only for its first page).
-ALLOT_INLINE slab* slab_of(const void* address) noexcept {
-    const std::uint32_t page = page_of(address);
-    const std::uint32_t order = arena.orders[page];
-    return &arena.slabs[(page >> order) << order];
+ALLOT_INLINE slab* slab_of(const void* address) noexcept { return &arena.slabs[arena.heads[page_of(address)]]; }
+/// Place of a page's descriptor, and the page of a place. The first pages of large slabs are multiples of 16; side by side their
+/// descriptors would fall into the same few sets of the processor's cache as the blocks do, and be gone at every free.
+constexpr std::uint32_t spread(std::uint32_t page) noexcept { return page ^ (page >> 4 & 15); }
+ALLOT_INLINE std::uint32_t page_index(const slab& s) noexcept {
+    return spread(static_cast<std::uint32_t>(&s - arena.slabs));
 }
-ALLOT_INLINE std::uint32_t page_index(const slab& s) noexcept { return static_cast<std::uint32_t>(&s - arena.slabs); }
-ALLOT_INLINE slab& slab_at(std::uint32_t page) noexcept { return arena.slabs[page]; }
+ALLOT_INLINE slab& slab_at(std::uint32_t page) noexcept { return arena.slabs[spread(page)]; }
 ALLOT_INLINE char* start_of(const slab& s) noexcept {
     return arena.base + (static_cast<std::size_t>(page_index(s)) << page_shift);
 }
-ALLOT_INLINE slab_remote& remote_of(const slab& s) noexcept { return arena.remotes[page_index(s)]; }
+ALLOT_INLINE slab_remote& remote_of(const slab& s) noexcept { return arena.remotes[&s - arena.slabs]; }
 ALLOT_INLINE slab& slab_of_remote(const slab_remote& r) noexcept { return arena.slabs[&r - arena.remotes]; }
 inline std::size_t slab_bytes(const slab& s) noexcept { return page_bytes << s.order; }
+/// Makes addresses in the slab's pages lead to it.
+inline void set_heads(const slab& s, std::size_t pages) noexcept {
+    const auto place = static_cast<std::uint32_t>(&s - arena.slabs);
+    const std::uint32_t first = spread(place);
+    for (std::size_t i = 0; i < pages; ++i)
+        arena.heads[first + i] = place;
+}
 
 } // namespace allot::slab

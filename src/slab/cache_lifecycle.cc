@@ -274,7 +274,6 @@ kmem_cache* root_cache_at(std::uint32_t index) noexcept {
 }
 
 bool kmalloc_caches_init() noexcept {
-    empty_table_init();
     auto* caches = reinterpret_cast<kmem_cache*>(kmalloc_memory);
     if (!grow_array(*root_owner, cache_count_max - 1))
         return false;

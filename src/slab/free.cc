@@ -39,25 +39,17 @@ bool is_mine(const slab& s) noexcept {
 
 /// Frees into a slab that this thread holds, inside a section, if its fast path is open. `*emptied`: the slab is to be retired.
 bool free_in_section(slab& s, void* block, bool* emptied) noexcept {
-    auto& tls = sync::tls;
-    sync::rcu_reader& reader = tls.slot->reader;
-    const std::uint64_t count = reader.count();
-    if ((count & 1) != 0)
+    const own_section here;
+    if (!here.is_open() || !is_mine(s))
         return false;
-    reader.enter_fast(count);
-    // relaxed: own id; a revoker that closes it waits for this section.
-    const bool open = tls.fast_id.load(std::memory_order_relaxed) != sync::closed_id && is_mine(s);
-    if (open) {
-        debug_on_free(s, block);
-        if (s.kind == slab_kind::shared)
-            uncharge_shared(s, block);
-        push(s, block);
-        if (s.place == slab_place::heap_full)
-            make_partial(s);
-        *emptied = s.place == slab_place::heap_partial && s.empty();
-    }
-    reader.leave_fast(count);
-    return open;
+    debug_on_free(s, block);
+    if (s.kind == slab_kind::shared)
+        uncharge_shared(s, block);
+    push(s, block);
+    if (s.place == slab_place::heap_full)
+        make_partial(s);
+    *emptied = s.place == slab_place::heap_partial && s.empty();
+    return true;
 }
 
 bool free_local(slab& s, void* block) noexcept {
@@ -85,7 +77,7 @@ void wait_for_world() noexcept {
 void free_late(const slab& s, void* block) noexcept {
     void* head = late.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     do
-        link_of(s.cache->shape, block) = head;
+        link_of(s.cache->shape, block) = in_front(head, 0);
     // (4) release: pairs with (5). Failure is relaxed: it is retried.
     while (!late.compare_exchange_weak(head, block, std::memory_order_release, std::memory_order_relaxed));
     sync::queue_work(sync::stage::release, sweep_work);
@@ -139,10 +131,9 @@ void free_remote(slab& s, void* block) noexcept {
 
 /// Slot held.
 void release_large(slab& s) noexcept {
-    const std::size_t pages = s.run_pages();
+    const std::size_t pages = s.run_pages;
     obj_cgroup& payer = *s.payer;
     s.kind = slab_kind::none;
-    s.allocs = 0;
     {
         sync::rcu_guard section;
         counter::uncharge_pages(payer.load_payer(), pages * page_bytes, counter::charge_kind::large);
@@ -208,6 +199,11 @@ void free_slow(void* block) noexcept {
 void empty_slow(slab& s) noexcept {
     if (nested())
         return; // a handler emptied it; the next free or the next refill finds it
+    {
+        const own_section here;
+        if (here.is_open() && is_mine(s) && s.place == slab_place::heap_partial && s.empty() && keep_empty(s))
+            return;
+    }
     cold_section here;
     // relaxed: slot held. By now the slab may be somebody else's, or active: then there is nothing to do.
     if (is_mine(s) && (s.kind == slab_kind::owned || s.kind == slab_kind::shared) &&
@@ -258,7 +254,7 @@ static void sweep_late() noexcept {
     void* block = late.exchange(nullptr, std::memory_order_acquire);
     while (block != nullptr) {
         slab& s = *slab_of(block);
-        void* const following = link_of(s.cache->shape, block);
+        void* const following = first_free(link_of(s.cache->shape, block));
         sync::rcu_guard section;
         push_in_section(s, block, true);
         block = following;
@@ -307,6 +303,7 @@ void sweep_deferred() noexcept {
             heaps_of(slot).queue.load(std::memory_order_relaxed) == nullptr)
             continue;
         sync::lock_guard hold(slot.lock);
+        close_thread(slot); // it may have a thread by now
         drain_queue(slot);
     }
 }

@@ -2,10 +2,11 @@
 //
 // gate: what a thread's fast path goes through, and how another thread shuts it.
 //
-// Idea.        A fast path acts on an id and a table that it loads inside a read-side section. Who shuts the gate overwrites both
-//              and waits for the section that may have loaded the old ones. Such a section may also have been a scope change
-//              that put a table back; then once more, and since every later section sees the slot marked as closed (the
-//              caller has done that), that is the last time.
+// Idea.        A fast path acts on an id and a table that it loads inside a section. Who shuts the gate overwrites both; the
+//              barrier restarts the sections that the kernel restarts, and the read-side section that may have loaded the old
+//              values is waited for. Such a section may also have put values back: a scope change does, and work on the own
+//              heap (own_section). Then once more, and since every later section sees the slot marked as closed (the caller has
+//              done that), that is the last time.
 // Concurrency. shut: any thread, with the slot's lock held.
 // Lock order.  takes none.
 // Checked by.  verify/explore/gate.cc, verify/spin/revoke.pml
@@ -31,8 +32,8 @@ void shut(const sync::basic_rcu_reader<P>& reader, Id& fast_id, Table& active, I
         store_shut(fast_id, active, no_id, empty);
         P::all_barrier();
         sync::wait_for_reader(reader);
-        // relaxed: written by a scope change that did not see the mark, in a section that is over now.
-    } while (active.load(std::memory_order_relaxed) != empty);
+        // Relaxed: written by a section of the thread that did not see the mark, and that is over now.
+    } while (active.load(std::memory_order_relaxed) != empty || fast_id.load(std::memory_order_relaxed) != no_id);
 }
 
 } // namespace allot::slab

@@ -10,10 +10,25 @@
 #include "slab/metadata.hpp"
 #include "slab/slab_ops.hpp"
 
+#include <utility>
+
+namespace allot {
+
+namespace {
+
+template <std::size_t... Index> constexpr sync::shut_table table_of(std::index_sequence<Index...>) noexcept {
+    return {{((void)Index, &slab::empty_slab)...}};
+}
+
+} // namespace
+
+constinit sync::shut_table sync::no_blocks = table_of(std::make_index_sequence<slab::cache_count_max>{});
+
+} // namespace allot
+
 namespace allot::slab {
 
 constinit slab empty_slab{};
-constinit active_table empty_table[cache_count_max]{};
 
 namespace {
 
@@ -29,7 +44,7 @@ void fill_empty(active_table* table, std::uint32_t count) noexcept {
 void free_tables(heap& h) noexcept {
     if (h.partial != nullptr)
         metadata_free(h.active, table_bytes(h.capacity));
-    h.active = empty_table;
+    h.active = h.fast = empty_table;
     h.partial = nullptr;
     h.capacity = cache_count_max;
 }
@@ -73,7 +88,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
             hooks.put(owner);
             return nullptr;
         }
-        h->active = empty_table;
+        h->active = h->fast = empty_table;
         h->capacity = cache_count_max;
         h->owner = &owner;
         h->slot = &slot;
@@ -116,6 +131,7 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
         }
     free_tables(h);
     h.active = active;
+    h.fast = heaps_of(*h.slot).fast ? active : empty_table;
     h.partial = partial;
     h.capacity = capacity;
     return true;
@@ -132,7 +148,7 @@ void park_all(heap& h) noexcept {
             }
             while (h.partial[i] != 0) {
                 slab& partial = slab_at(h.partial[i]);
-                unlink(h.partial[i], partial);
+                unqueue(h, partial);
                 park(partial);
             }
         }
@@ -141,11 +157,33 @@ void park_all(heap& h) noexcept {
         unlink(h.full, s);
         park(s);
     }
+    h.keep_max = 0;
+}
+
+void credit(sync::thread_slot& slot) noexcept {
+    thread_heaps& heaps = heaps_of(slot);
+    // relaxed: the slot is held, so the owner neither comes nor goes; what it allocates meanwhile is credited the next time.
+    const sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
+    if (thread == nullptr || thread->heap == nullptr)
+        return;
+    const std::uint64_t now = thread->allocations.load(std::memory_order_relaxed); // relaxed: as above
+    static_cast<heap*>(thread->heap)->allocations += now - heaps.credited;
+    heaps.credited = now;
+}
+
+void fold(heap& h) noexcept {
+    if (h.allocations == 0)
+        return;
+    sync::rcu_guard section;
+    counter::account& owner = counter::nearest_online(*h.owner);
+    owner.counter().allocations.fetch_add(h.allocations, std::memory_order_relaxed); // relaxed: statistics
+    h.allocations = 0;
 }
 
 void free_dropped_heap(heap& h) noexcept {
     ALLOT_ASSERT(h.dropped && h.depth == 0 && h.nr_slabs == 0);
     thread_heaps& heaps = heaps_of(*h.slot);
+    fold(h);
     h.lru.unlink();
     --heaps.count;
     if (heaps.base == &h)
@@ -156,6 +194,8 @@ void free_dropped_heap(heap& h) noexcept {
 
 void drop_heap(heap& h) noexcept {
     thread_heaps& heaps = heaps_of(*h.slot);
+    credit(*h.slot);
+    fold(h);
     park_all(h);
     free_tables(h);
     for (auto& place : heaps.map)
@@ -172,6 +212,7 @@ void construct_heaps(sync::thread_slot& slot) noexcept {
     fill_empty(heaps.root_active, cache_count_max);
     fill_empty(heaps.shared_active, cache_count_max);
     heaps.root.active = heaps.root_active;
+    heaps.root.fast = heaps.shared.fast = empty_table;
     heaps.root.partial = heaps.root_partial;
     heaps.shared.active = heaps.shared_active;
     heaps.shared.partial = heaps.shared_partial;
@@ -180,7 +221,5 @@ void construct_heaps(sync::thread_slot& slot) noexcept {
     heaps.root.slot = heaps.shared.slot = &slot;
     heaps.base = &heaps.root;
 }
-
-void empty_table_init() noexcept { fill_empty(empty_table, cache_count_max); }
 
 } // namespace allot::slab

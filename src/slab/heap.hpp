@@ -21,12 +21,22 @@
 #include "slab/remote.hpp"
 #include "sync/thread_slot.hpp"
 
+namespace allot::sync {
+
+/// A table of nothing but empty_slab.
+struct shut_table {
+    std::atomic<slab::slab*> entry[slab::cache_count_max];
+};
+
+} // namespace allot::sync
+
 namespace allot::slab {
 
 using active_table = std::atomic<slab*>;
 
 struct heap {
     active_table* active = nullptr;   ///< never null; empty_table without slabs
+    active_table* fast = nullptr;     ///< what the fast path uses: `active`, or empty_table where it has to stay shut
     std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null with empty_table
     std::uint32_t capacity = 0;       ///< count of entries in both
     std::uint32_t full = 0;           ///< head of the slabs without free objects
@@ -34,10 +44,15 @@ struct heap {
     sync::thread_slot* slot = nullptr;
     std::uint32_t depth = 0; // I3
     std::uint32_t nr_slabs = 0;
-    bool dropped = false; ///< its group is closed: goes when depth is 0
-    base::list_node lru;  ///< in thread_heaps::all, by the time of their last slow entry
+    std::uint32_t kept = 0;        ///< bytes of the empty slabs that it keeps
+    std::uint32_t keep_max = 0;    ///< how many it may keep, but for one of each cache
+    std::uint64_t allocations = 0; ///< count that its group does not know of yet
+    bool gave_back = false;        ///< an empty slab went since the last new one came
+    bool dropped = false;          ///< its group is closed: goes when depth is 0
+    base::list_node lru;           ///< in thread_heaps::all, by the time of their last slow entry
 };
 
+inline constexpr active_table* empty_table = sync::no_blocks.entry;
 inline constexpr std::uint32_t small_capacity = 64;
 inline constexpr std::size_t heap_map_count = 1024;
 /// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
@@ -64,6 +79,8 @@ struct thread_heaps {
     failure_record failure{}; ///< the last failed request of the thread, for reports
     page_stash stash{};
     std::atomic<slab_remote*> queue{nullptr}; ///< slabs with work for this slot, pushed by others
+    std::uint64_t credited = 0;               ///< thread_state::allocations that heaps know of
+    bool fast = false;                        ///< the thread may use the fast path
     active_table root_active[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};
     active_table shared_active[cache_count_max]{};
@@ -82,13 +99,11 @@ inline thread_heaps& heaps_of(sync::thread_slot& slot) noexcept {
 
 /// A slab without objects; stands where there is none.
 extern slab empty_slab;
-extern active_table empty_table[cache_count_max];
 
 /// The slot for threads without one; its lock makes them wait for each other.
 inline constexpr std::uint32_t orphan_index = 1;
 sync::thread_slot& this_slot() noexcept;
 void construct_heaps(sync::thread_slot& slot) noexcept;
-void empty_table_init() noexcept;
 
 /// Holds the calling thread's slot: its fast path is closed, its heaps are this scope's. Context: atomic after entry, on a
 /// thread that is not busy.
@@ -108,6 +123,24 @@ class cold_section {
     const bool locked_;
 };
 
+/// A read-side section in which the calling thread may work on its heaps as with its slot held, if it is_open(): nobody is
+/// closing the slot, and the call is not nested. The fast path is shut meanwhile, for handlers on top. Context: any.
+class own_section {
+  public:
+    own_section() noexcept;
+    ~own_section();
+    own_section(const own_section&) = delete;
+    own_section& operator=(const own_section&) = delete;
+
+    bool is_open() const noexcept { return open_; }
+
+  private:
+    std::uint64_t count_ = 0;
+    void* table_ = nullptr; ///< what `active` was
+    bool entered_ = false;
+    bool open_ = false;
+};
+
 /// True if the calling thread is inside the library below this call: then nothing may be locked. Context: any.
 ALLOT_INLINE bool nested() noexcept {
     return sync::tls.busy != 0 || (sync::tls.slot != &sync::no_slot && sync::tls.slot->reader.inside());
@@ -120,6 +153,10 @@ ALLOT_INLINE bool nested() noexcept {
 [[nodiscard]] heap* effective_heap(sync::thread_slot& slot, counter::page_counter** over) noexcept;
 /// Gives the heap room for slabs of cache `index`. Errors: false. Slot held.
 [[nodiscard]] bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) noexcept;
+/// Tells the thread's current heap what it allocated on the fast path since the last time. Slot held, or own open section.
+void credit(sync::thread_slot& slot) noexcept;
+/// Tells the heap's group how many blocks it allocated. Slot held.
+void fold(heap& h) noexcept;
 /// Parks all slabs of the heap. Slot held and closed.
 void park_all(heap& h) noexcept;
 /// Parks, drops the group's reference and, if no scope is inside, frees the heap. Slot held and closed.

@@ -54,18 +54,18 @@ bool add_page(std::size_t index, counter::page_counter** over) noexcept ALLOT_RE
         return false;
     }
     slab& s = *run.first;
-    arena.orders[page_index(s)] = 0;
+    set_heads(s, 1);
     const std::size_t bytes = std::size_t{1} << (index + smallest_shift);
     s.kind = slab_kind::metadata;
     s.order = 0;
-    s.allocs = s.frees = 0;
+    s.carved = static_cast<std::uint16_t>(page_bytes / bytes);
     s.owner.store(0, std::memory_order_relaxed); // relaxed: nobody else knows the page
     s.object_bytes = static_cast<std::uint32_t>(bytes);
-    s.free_list = nullptr;
+    s.free_list = 0;
     for (std::size_t at = page_bytes; at != 0; at -= bytes) {
         void* const object = start_of(s) + at - bytes;
-        *static_cast<void**>(object) = s.free_list;
-        s.free_list = object;
+        *static_cast<free_word*>(object) = s.free_list;
+        s.free_list = in_front(object, s.free_list);
     }
     link_partial(s, index);
     return true;
@@ -80,10 +80,9 @@ void* metadata_alloc_raw(std::size_t bytes, counter::page_counter** over) noexce
     if (partial[index] == 0 && !add_page(index, over != nullptr ? over : &unasked))
         return nullptr;
     slab& s = slab_at(partial[index]);
-    void* const object = s.free_list;
-    s.free_list = *static_cast<void**>(object);
-    ++s.allocs;
-    if (s.free_list == nullptr)
+    void* const object = first_free(s.free_list);
+    s.free_list = *static_cast<free_word*>(object);
+    if (s.free_list == 0)
         unlink_partial(s, index);
     return object;
 }
@@ -96,13 +95,12 @@ void* metadata_alloc(std::size_t bytes, counter::page_counter** over) noexcept {
 static void free_locked(void* object, std::size_t index) noexcept ALLOT_REQUIRES(metadata_lock) {
     slab& s = *slab_of(object);
     ALLOT_BUG_ON(s.kind != slab_kind::metadata);
-    if (s.free_list == nullptr)
+    if (s.free_list == 0)
         link_partial(s, index);
-    *static_cast<void**>(object) = s.free_list;
-    s.free_list = object;
-    ++s.frees;
+    *static_cast<free_word*>(object) = s.free_list;
+    s.free_list = in_front(object, s.free_list);
     // An empty page goes back, but for the last of its size, so that one object made and freed again does not bounce.
-    if (s.allocs != s.frees || (s.prev == 0 && s.next == 0))
+    if (!s.empty() || (s.prev == 0 && s.next == 0))
         return;
     unlink_partial(s, index);
     s.kind = slab_kind::none;

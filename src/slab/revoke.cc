@@ -8,6 +8,7 @@
 // Concurrency. close_thread: slot lock held, any thread. stop_world: holds all slot locks.
 // Lock order.  registry > slot.
 // Checked by.  test/slab/revoke_test.cc, verify/spin/revoke.pml
+#include "platform/rseq.hpp"
 #include "slab/alloc.hpp"
 #include "slab/gate.hpp"
 #include "slab/slab_ops.hpp"
@@ -19,7 +20,20 @@ namespace {
 
 std::atomic<bool> world_stopped{false};
 
-bool fast_path_allowed() noexcept { return ALLOT_TSAN || platform::membarrier_ready(); }
+/// True if this thread may work without its slot's lock at all: somebody else can make it stop.
+bool sections_allowed() noexcept { return ALLOT_TSAN || platform::membarrier_ready(); }
+
+/// True if it may do so on the fast path.
+bool fast_path_allowed() noexcept { return ALLOT_RSEQ ? platform::rseq_works_here() : sections_allowed(); }
+
+/// Opens the fast path for a heap. Slot held, or inside the thread's own section, which a revoker waits for and then looks.
+void open_fast_path(const sync::thread_slot& slot, active_table* table, std::uint32_t capacity) noexcept {
+    sync::tls.capacity = capacity;
+    sync::tls.active.store(table, std::memory_order_relaxed); // relaxed: own thread reads it
+    // A thread that may not use the fast path frees on the slow one too. Relaxed: as above.
+    if (heaps_of(const_cast<sync::thread_slot&>(slot)).fast)
+        sync::tls.fast_id.store(slot.index, std::memory_order_relaxed); // relaxed: as above
+}
 
 void store_closed(sync::thread_state& thread) noexcept {
     store_shut(thread.fast_id, thread.active, sync::closed_id, static_cast<void*>(empty_table));
@@ -31,17 +45,12 @@ void open_own(sync::thread_slot& slot) noexcept {
     const auto* current = static_cast<const heap*>(sync::tls.heap);
     if (current == nullptr)
         return; // the slot is being attached
-    active_table* table = empty_table;
-    std::uint32_t capacity = cache_count_max;
     // A group that is closed later is swept after this slot is unlocked.
-    if (counter::is_online(*current->owner)) {
-        table = current->active;
-        capacity = current->capacity;
-    }
-    sync::tls.capacity = capacity;
-    sync::tls.active.store(table, std::memory_order_relaxed);       // relaxed: own thread reads it
-    sync::tls.fast_id.store(slot.index, std::memory_order_relaxed); // relaxed: own thread reads it
-    heaps.closed.store(0, std::memory_order_relaxed);               // relaxed: own thread reads it
+    if (counter::is_online(*current->owner))
+        open_fast_path(slot, current->fast, current->capacity);
+    else
+        open_fast_path(slot, empty_table, cache_count_max);
+    heaps.closed.store(0, std::memory_order_relaxed); // relaxed: own thread reads it
 }
 
 } // namespace
@@ -58,7 +67,7 @@ cold_section::cold_section() noexcept ALLOT_NO_TSA : slot_(this_slot()),
 
 cold_section::~cold_section() ALLOT_NO_TSA {
     const bool own = &slot_ == sync::tls.slot;
-    if (own && locked_ && fast_path_allowed() && (sync::tls.flags & sync::thread_exited) == 0)
+    if (own && locked_ && sections_allowed() && (sync::tls.flags & sync::thread_exited) == 0)
         open_own(slot_);
     if (locked_)
         slot_.lock.unlock();
@@ -66,10 +75,39 @@ cold_section::~cold_section() ALLOT_NO_TSA {
     --sync::tls.busy;
 }
 
+own_section::own_section() noexcept {
+    auto& tls = sync::tls;
+    sync::rcu_reader& reader = tls.slot->reader;
+    count_ = reader.count();
+    if ((count_ & 1) != 0 || tls.busy != 0)
+        return;
+    reader.enter_fast(count_);
+    entered_ = true;
+    // (6) acquire: pairs with (2): a section that begins after the grace period sees the mark.
+    if (heaps_of(*tls.slot).closed.load(std::memory_order_acquire) != 0)
+        return;
+    open_ = true;
+    table_ = tls.active.load(
+        std::memory_order_relaxed); // relaxed: own; a revoker that writes it waits for this section, then looks
+    store_closed(tls);
+    compiler_barrier();
+}
+
+own_section::~own_section() {
+    if (!entered_)
+        return;
+    if (open_) {
+        compiler_barrier();
+        open_fast_path(*sync::tls.slot, static_cast<active_table*>(table_), sync::tls.capacity);
+    }
+    sync::tls.slot->reader.leave_fast(count_);
+}
+
 void close_thread(sync::thread_slot& slot) noexcept {
     thread_heaps& heaps = heaps_of(slot);
     heaps.closed.store(
-        1, std::memory_order_seq_cst); // (2) pairs with scope.cc(1), scope.cc(2), by way of the barrier that follows
+        1,
+        std::memory_order_seq_cst); // (2) pairs with (6), scope.cc(1), scope.cc(2), by way of the barrier that follows
     // relaxed: slot held, so the owner neither comes nor goes.
     sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
     if (thread == nullptr)
@@ -124,18 +162,36 @@ bool world_is_stopped() noexcept {
     return world_stopped.load(std::memory_order_seq_cst) && (sync::tls.flags & sync::owns_the_world) == 0;
 }
 
+/// Parks everything that a thread has. Slot held and closed.
+static void give_up_heaps(thread_heaps& heaps) noexcept {
+    for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.front()) {
+        h->depth = 0;
+        drop_heap(*h);
+    }
+    heaps.root.depth = 0;
+    heaps.base = &heaps.root;
+    fold(heaps.root);
+    park_all(heaps.root);
+    park_all(heaps.shared);
+    drain_stash(heaps.stash);
+    heaps.failure.valid = false;
+}
+
 void begin_thread() noexcept {
     auto& tls = sync::tls;
     if (tls.slot != &sync::no_slot || (tls.flags & (sync::thread_exited | sync::owns_the_world)) != 0 || tls.busy != 0)
         return;
-    tls.active.store(empty_table, std::memory_order_relaxed); // relaxed: own thread reads it
     tls.capacity = cache_count_max;
     platform::errno_guard keep;
     if (!sync::slot_attach())
         return;
     if (tls.heap == nullptr) {
         cold_section here;
-        tls.heap = here.heaps().base;
+        thread_heaps& heaps = here.heaps();
+        heaps.fast = fast_path_allowed();
+        heaps.root.fast = heaps.fast ? heaps.root.active : empty_table;
+        heaps.credited = tls.allocations.load(std::memory_order_relaxed); // relaxed: own
+        tls.heap = heaps.base;
     }
 }
 
@@ -148,25 +204,18 @@ void end_thread() noexcept {
         tls.flags |= sync::thread_exited;
         thread_heaps& heaps = here.heaps();
         drain_queue(here.slot());
-        for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.front()) {
-            h->depth = 0;
-            drop_heap(*h);
-        }
-        heaps.root.depth = 0;
-        heaps.base = &heaps.root;
-        park_all(heaps.root);
-        park_all(heaps.shared);
-        drain_stash(heaps.stash);
-        heaps.failure.valid = false;
+        credit(here.slot());
+        give_up_heaps(heaps);
         tls.heap = nullptr;
     }
     sync::thread_slot& slot = *tls.slot;
     ALLOT_TEST_POINT("end_thread:parked");
     sync::slot_detach();
     ALLOT_TEST_POINT("end_thread:detached");
-    // What was pushed meanwhile; what comes later sees that the slot has no owner.
+    // What was pushed meanwhile; what comes later sees that the slot has no owner. Or it has a new one already.
     sync::busy_scope busy;
     sync::lock_guard hold(slot.lock);
+    close_thread(slot);
     drain_queue(slot);
     drain_stash(heaps_of(slot).stash);
 }
@@ -179,16 +228,7 @@ void park_dead_threads() noexcept {
             continue;
         thread_heaps& heaps = heaps_of(slot);
         drain_queue(slot);
-        for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.front()) {
-            h->depth = 0;
-            drop_heap(*h);
-        }
-        heaps.root.depth = 0;
-        heaps.base = &heaps.root;
-        park_all(heaps.root);
-        park_all(heaps.shared);
-        drain_stash(heaps.stash);
-        heaps.failure.valid = false;
+        give_up_heaps(heaps);
     }
 }
 

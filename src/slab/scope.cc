@@ -17,7 +17,14 @@ namespace {
 void install(heap& h) noexcept {
     sync::tls.heap = &h;
     sync::tls.capacity = h.capacity;
-    sync::tls.active.store(h.active, std::memory_order_relaxed); // relaxed: a revoker waits for the section, then looks
+    sync::tls.active.store(h.fast, std::memory_order_relaxed); // relaxed: a revoker waits for the section, then looks
+}
+
+/// credit(), for the own thread.
+ALLOT_INLINE void credit_own(thread_heaps& heaps, heap& current) noexcept {
+    const std::uint64_t now = sync::tls.allocations.load(std::memory_order_relaxed); // relaxed: own
+    current.allocations += now - heaps.credited;
+    heaps.credited = now;
 }
 
 /// A heap for the group or, when there is no memory for one, for the nearest ancestor that has one.
@@ -35,6 +42,7 @@ ALLOT_COLD heap* enter_slow(cache_owner& owner) noexcept {
     heap* previous = static_cast<heap*>(sync::tls.heap);
     if (previous == nullptr)
         previous = here.heaps().base;
+    credit(here.slot());
     ++h->depth;
     sync::tls.heap = h;
     return previous;
@@ -45,6 +53,7 @@ ALLOT_COLD void leave_slow(heap* previous) noexcept {
     auto* const left = static_cast<heap*>(sync::tls.heap);
     if (left == nullptr || left->depth == 0)
         return; // the thread's exit hook was here: the heaps of its scopes are gone
+    credit(here.slot());
     sync::tls.heap = previous;
     if (--left->depth == 0 && left->dropped)
         free_dropped_heap(*left);
@@ -67,6 +76,7 @@ heap* enter_scope(cache_owner& owner) noexcept {
         if (h != nullptr && h->owner == &owner && !h->dropped) [[likely]] {
             auto* const previous = static_cast<heap*>(tls.heap);
             ++h->depth;
+            credit_own(heaps, *previous);
             install(*h);
             reader.leave_fast(count);
             return previous;
@@ -87,7 +97,9 @@ void leave_scope(heap* previous) noexcept {
     reader.enter_fast(count);
     auto* const left = static_cast<heap*>(tls.heap);
     // (2) acquire: pairs with revoke.cc(2), as (1).
-    if (heaps_of(*tls.slot).closed.load(std::memory_order_acquire) == 0 && left->depth > 0) [[likely]] {
+    thread_heaps& heaps = heaps_of(*tls.slot);
+    if (heaps.closed.load(std::memory_order_acquire) == 0 && left->depth > 0) [[likely]] {
+        credit_own(heaps, *left);
         const bool last_of_dropped =
             --left->depth == 0 && left->dropped; // read inside: afterwards a revoker may free it
         install(*previous);
@@ -110,6 +122,7 @@ bool set_base(cache_owner& owner) noexcept {
         return false;
     heap* const h = heap_or_ancestors(here, owner);
     heap* const old = heaps.base;
+    credit(here.slot());
     ++h->depth;
     heaps.base = h;
     sync::tls.heap = h;

@@ -3,8 +3,8 @@
 // size_class: the sizes that kmalloc serves from slabs.
 //
 // Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 32 KiB, so above 64 bytes at most a
-//              fifth of a block is rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Small sizes look the class up in
-//              a table of bytes, larger ones compute it from the highest bits.
+//              fifth of a block is rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Two tables of
+//              bytes tell the class, a fine one for small sizes and a coarse one above.
 // Concurrency. constants.
 // Checked by.  test/slab/size_class_test.cc
 // Source.      jemalloc's size classes; docs/design.md "Memory".
@@ -19,6 +19,7 @@ namespace allot::slab {
 
 inline constexpr std::size_t kmalloc_max_bytes = 32768;
 inline constexpr std::size_t small_table_max_bytes = 1024;
+inline constexpr std::size_t medium_step_bytes = 256;
 inline constexpr std::uint32_t kmalloc_class_count = 41;
 
 namespace detail {
@@ -56,6 +57,14 @@ constexpr auto make_small_table() noexcept {
     return table;
 }
 
+/// For sizes above small_table_max_bytes, whose classes are multiples of medium_step_bytes.
+constexpr auto make_medium_table() noexcept {
+    std::array<std::uint8_t, kmalloc_max_bytes / medium_step_bytes> table{};
+    for (std::size_t i = small_table_max_bytes / medium_step_bytes; i < table.size(); ++i)
+        table[i] = static_cast<std::uint8_t>(reference_class((i + 1) * medium_step_bytes));
+    return table;
+}
+
 constexpr auto make_bytes_table() noexcept {
     std::array<std::uint16_t, kmalloc_class_count> table{};
     for (std::uint32_t i = 0; i < kmalloc_class_count; ++i)
@@ -64,15 +73,24 @@ constexpr auto make_bytes_table() noexcept {
 }
 
 inline constexpr auto small_table = make_small_table();
+inline constexpr auto medium_table = make_medium_table();
 inline constexpr auto bytes_table = make_bytes_table();
 
 } // namespace detail
 
-/// Class that serves `bytes`, at most kmalloc_max_bytes. 0 bytes are served as 1.
+/// Class that serves `bytes`, at most small_table_max_bytes. 0 bytes are served as 1.
+ALLOT_INLINE std::uint32_t small_class_of(std::size_t bytes) noexcept { return detail::small_table[(bytes + 7) >> 3]; }
+
+/// Class that serves `bytes`, more than small_table_max_bytes and at most kmalloc_max_bytes.
+ALLOT_INLINE std::uint32_t medium_class_of(std::size_t bytes) noexcept {
+    return detail::medium_table[(bytes - 1) / medium_step_bytes];
+}
+
+/// Class that serves `bytes`, at most kmalloc_max_bytes.
 ALLOT_INLINE std::uint32_t class_of(std::size_t bytes) noexcept {
     if (bytes <= small_table_max_bytes) [[likely]]
-        return detail::small_table[(bytes + 7) >> 3];
-    return detail::computed_class(bytes);
+        return small_class_of(bytes);
+    return medium_class_of(bytes);
 }
 
 /// Block size of a class, bytes.

@@ -20,8 +20,15 @@ namespace {
 
 using sync::lock_guard;
 
+/// Bytes of empty slabs that a heap may keep, once it has given back what it wanted again; doubled each time that this happens.
+constexpr std::uint32_t keep_first = 1u << 16;
+constexpr std::uint32_t keep_most = 1u << 23;
+
 /// Relaxed: the thread that compares the field with its own id finds its own stores; others see an id that is not theirs.
 void set_owner(slab& s, std::uint32_t id) noexcept { s.owner.store(id, std::memory_order_relaxed); }
+
+/// Relaxed: a hint for the fast path.
+void set_empty_at(slab& s, std::uint16_t length) noexcept { s.empty_at.store(length, std::memory_order_relaxed); }
 
 std::uint32_t owner_id(const slab& s, const heap& h) noexcept {
     // Objects with a link behind them, and shared ones, always take the slow path.
@@ -64,10 +71,10 @@ void uncharge_slab(kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
 }
 
 void init_slab(slab& s, kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
-    const std::uint32_t first = page_index(s);
-    std::memset(arena.orders + first, static_cast<int>(order), std::size_t{1} << order);
-    s.free_list = nullptr;
-    s.allocs = s.frees = 0;
+    set_heads(s, std::size_t{1} << order);
+    s.free_list = 0;
+    set_empty_at(s, never_empty);
+    s.kept = false;
     set_owner(s, 0);
     s.object_bytes = cache.shape.object_bytes;
     s.cache = &cache;
@@ -80,7 +87,6 @@ void init_slab(slab& s, kmem_cache& cache, unsigned order, slab_kind kind) noexc
     s.kind = kind;
     // relaxed: no block of the slab is known to anybody yet; handing one over orders it.
     remote_of(s).word.store(0, std::memory_order_relaxed);
-    remote_of(s).folded = 0;
     if (kind == slab_kind::shared)
         std::memset(static_cast<void*>(owner_ids(s)), 0, s.capacity * sizeof(std::uint32_t));
 }
@@ -119,6 +125,11 @@ slab* new_slab_of_order(heap& h, kmem_cache& cache, unsigned order, shortage* wh
 }
 
 slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    if (h.gave_back) {
+        // What it gives back it wants again: it may keep more the next time.
+        h.gave_back = false;
+        h.keep_max = h.keep_max < keep_first ? keep_first : h.keep_max < keep_most ? 2 * h.keep_max : keep_most;
+    }
     for (unsigned order = order_for(cache);; order = cache.shape.order_min) {
         slab* const s = new_slab_of_order(h, cache, order, why);
         if (s != nullptr || order == cache.shape.order_min)
@@ -131,7 +142,7 @@ void give_back_slab(sync::thread_slot& slot, slab& s) noexcept;
 /// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held. A reader
 /// of a typesafe_by_rcu cache may still look at an object: then it waits for a grace period first.
 void release_slab(sync::thread_slot& slot, slab& s) noexcept {
-    ALLOT_ASSERT(s.place == slab_place::none && s.allocs == s.frees);
+    ALLOT_ASSERT(s.place == slab_place::none && s.empty() && !s.kept);
     kmem_cache& cache = *s.cache;
     if ((cache.shape.flags & cache_typesafe_by_rcu) == 0) {
         give_back_slab(slot, s);
@@ -143,7 +154,6 @@ void release_slab(sync::thread_slot& slot, slab& s) noexcept {
 }
 
 void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
-    fold_allocations(s);
     kmem_cache& cache = *s.cache;
     const unsigned order = s.order;
     const slab_kind kind = s.kind;
@@ -168,23 +178,26 @@ void unfreeze_home(slab& s) noexcept {
     s.home = nullptr;
 }
 
-/// Releases an empty frozen slab that is in its heap's partial list, but for the last one there.
+void queue_partial(heap& h, slab& s) noexcept {
+    s.place = slab_place::heap_partial;
+    set_empty_at(s, s.carved);
+    link_back(h.partial[s.cache->shape.index], s);
+}
+
+/// Releases an empty frozen slab that is in its heap's queue, unless the heap may keep it.
 void retire(slab& s) noexcept {
     heap& h = *s.home;
-    std::uint32_t& head = h.partial[s.cache->shape.index];
-    const bool only_one = s.next == page_index(s);
-    if ((only_one && !h.dropped) || is_queued(s))
+    if (is_queued(s) || keep_empty(s))
         return;
-    unlink(head, s);
-    s.place = slab_place::none;
+    unqueue(h, s);
     unfreeze_home(s);
+    h.gave_back = true;
     release_slab(*h.slot, s);
 }
 
 void make_active(heap& h, slab& s) noexcept {
-    ALLOT_ASSERT(s.place == slab_place::none);
+    ALLOT_ASSERT(s.place == slab_place::none && !s.kept);
     s.place = slab_place::active;
-    ++s.allocs; // the bias: a free never finds the active slab empty
     set_owner(s, owner_id(s, h));
     h.active[s.cache->shape.index].store(&s,
                                          std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
@@ -193,7 +206,7 @@ void make_active(heap& h, slab& s) noexcept {
 /// A slab off the queue has no block: puts it on the full list. False if blocks came back meanwhile.
 bool make_full(heap& h, slab& s) noexcept {
     collect(s, 0, remote_notify);
-    if (s.free_list != nullptr) {
+    if (s.free_list != 0) {
         collect(s, remote_notify, 0);
         return false;
     }
@@ -219,14 +232,14 @@ slab* adopt(heap& h, kmem_cache& cache) noexcept {
 }
 
 bool has_free_block(slab& s) noexcept {
-    if (s.free_list == nullptr)
+    if (s.free_list == 0)
         collect(s);
-    return s.free_list != nullptr || carve(s);
+    return s.free_list != 0 || carve(s);
 }
 
 /// An unfrozen slab that has blocks, or none, live: links it where it belongs. Node held.
 void link_to_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.node.lock) {
-    const bool has_free = s.free_list != nullptr || s.carved < s.capacity;
+    const bool has_free = s.free_list != 0 || s.carved < s.capacity;
     s.place = has_free ? slab_place::node_partial : slab_place::node_full;
     link_front(has_free ? cache.node.partial : cache.node.full, s);
 }
@@ -244,13 +257,11 @@ slab* next_slab(heap& h, std::uint32_t index) noexcept {
             return s;
         h.active[index].store(&empty_slab, std::memory_order_relaxed); // relaxed: as above
         deactivate(*s);
-        s->place = slab_place::heap_partial;
-        link_back(h.partial[index], *s);
+        queue_partial(h, *s);
     }
     while (h.partial[index] != 0) {
         s = &slab_at(h.partial[index]);
-        unlink(h.partial[index], *s);
-        s->place = slab_place::none;
+        unqueue(h, *s);
         if (has_free_block(*s) || !make_full(h, *s)) {
             make_active(h, *s);
             return s;
@@ -262,13 +273,22 @@ slab* next_slab(heap& h, std::uint32_t index) noexcept {
 /// A queued slab that this slot holds.
 void process_own(slab& s) noexcept {
     collect(s, remote_queued, 0);
-    if (s.place == slab_place::heap_full && s.free_list != nullptr)
+    if (s.place == slab_place::heap_full && s.free_list != 0)
         make_partial(s);
     if (s.place == slab_place::heap_partial && s.empty())
         retire(s);
 }
 
 } // namespace
+
+void unqueue(heap& h, slab& s) noexcept {
+    unlink(h.partial[s.cache->shape.index], s);
+    s.place = slab_place::none;
+    set_empty_at(s, never_empty);
+    if (s.kept)
+        h.kept -= static_cast<std::uint32_t>(slab_bytes(s));
+    s.kept = false;
+}
 
 void unlink(std::uint32_t& head, slab& s) noexcept {
     if (s.next == page_index(s)) {
@@ -323,26 +343,21 @@ bool carve(slab& s) noexcept {
     count = count > batch_blocks_max ? batch_blocks_max : count;
     const auto left = static_cast<std::uint32_t>(s.capacity - s.carved);
     count = count < left ? count : left;
-    for (std::uint32_t i = count; i-- != 0;) {
-        void* const block = start_of(s) + (std::size_t{s.carved} + i) * s.object_bytes;
-        link_of(s.cache->shape, block) = s.free_list;
-        s.free_list = block;
-    }
+    for (std::uint32_t i = count; i-- != 0;)
+        push(s, start_of(s) + (std::size_t{s.carved} + i) * s.object_bytes);
     s.carved = static_cast<std::uint16_t>(s.carved + count);
     return count != 0;
 }
 
 void* pop(slab& s) noexcept {
-    void* const block = s.free_list;
+    void* const block = first_free(s.free_list);
     s.free_list = link_of(s.cache->shape, block);
-    ++s.allocs;
     return block;
 }
 
 void push(slab& s, void* block) noexcept {
     link_of(s.cache->shape, block) = s.free_list;
-    s.free_list = block;
-    ++s.frees;
+    s.free_list = in_front(block, s.free_list);
 }
 
 void* next_block(heap& h, std::uint32_t index) noexcept {
@@ -365,35 +380,8 @@ slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
     return s;
 }
 
-void fold_allocations(slab& s) noexcept {
-    std::uint64_t& folded = remote_of(s).folded;
-    const std::uint64_t allocations = s.live() + s.frees;
-    if (s.kind != slab_kind::owned || allocations == folded)
-        return;
-    sync::rcu_guard section;
-    cache_owner& payer = load_payer(s.cache->payer);
-    payer.counter().allocations.fetch_add(allocations - folded, std::memory_order_relaxed); // relaxed: statistics
-    folded = allocations;
-}
-
-void fold_heap(heap& h) noexcept {
-    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
-        if (slab* const s = h.active[i].load(std::memory_order_relaxed); s != &empty_slab) // relaxed: slot held
-            fold_allocations(*s);
-        for (slab* s = first_in(h.partial[i]); s != nullptr; s = next_in(h.partial[i], *s))
-            fold_allocations(*s);
-    }
-    for (slab* s = first_in(h.full); s != nullptr; s = next_in(h.full, *s))
-        fold_allocations(*s);
-}
-
 void deactivate(slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::active);
-    // The figure is published at once when much has come together; the rest is folded by who reads it.
-    constexpr std::uint64_t fold_after = 32;
-    if (s.live() + s.frees - remote_of(s).folded >= fold_after)
-        fold_allocations(s);
-    --s.allocs;
     s.place = slab_place::none;
 }
 
@@ -402,7 +390,6 @@ void park(slab& s) noexcept {
     sync::thread_slot& slot = *s.home->slot;
     s.place = slab_place::none;
     set_owner(s, 0);
-    fold_allocations(s);
     unfreeze_home(s);
     {
         lock_guard hold(cache.node.lock);
@@ -419,9 +406,8 @@ void make_partial(slab& s) noexcept {
     heap& h = *s.home;
     unlink(h.full, s);
     collect(s, remote_notify, 0);
-    s.place = slab_place::heap_partial;
     set_owner(s, owner_id(s, h));
-    link_back(h.partial[s.cache->shape.index], s);
+    queue_partial(h, s);
 }
 
 void after_local_free(slab& s) noexcept {
@@ -429,6 +415,36 @@ void after_local_free(slab& s) noexcept {
         make_partial(s);
     if (s.place == slab_place::heap_partial && s.empty())
         retire(s);
+}
+
+bool keep_empty(slab& s) noexcept {
+    heap& h = *s.home;
+    if (h.dropped || is_queued(s))
+        return false;
+    const bool only_one = s.next == page_index(s);
+    const auto bytes = static_cast<std::uint32_t>(slab_bytes(s));
+    if (only_one || s.kept)
+        return true;
+    if (h.kept + bytes > h.keep_max)
+        return false;
+    s.kept = true;
+    h.kept += bytes;
+    return true;
+}
+
+void trim_kept(heap& h) noexcept {
+    h.keep_max = 0;
+    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
+        slab* following = nullptr;
+        for (slab* s = first_in(h.partial[i]); s != nullptr; s = following) {
+            following = next_in(h.partial[i], *s);
+            if (!s->empty() || is_queued(*s))
+                continue;
+            unqueue(h, *s);
+            unfreeze_home(*s);
+            release_slab(*h.slot, *s);
+        }
+    }
 }
 
 void process_queued(sync::thread_slot& slot, slab& s) noexcept {

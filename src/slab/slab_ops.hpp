@@ -41,13 +41,15 @@ struct shortage {
 void unlink(std::uint32_t& head, slab& s) noexcept;
 void link_front(std::uint32_t& head, slab& s) noexcept;
 void link_back(std::uint32_t& head, slab& s) noexcept;
+/// Takes a slab off its heap's queue. Slot held, or inside an open section.
+void unqueue(heap& h, slab& s) noexcept;
 /// The slab after `s`, or null after the last.
 inline slab* next_in(std::uint32_t head, const slab& s) noexcept { return s.next == head ? nullptr : &slab_at(s.next); }
 inline slab* first_in(std::uint32_t head) noexcept { return head == 0 ? nullptr : &slab_at(head); }
 
-/// The link word of a free block.
-ALLOT_INLINE void*& link_of(const cache_shape& shape, void* block) noexcept {
-    return *reinterpret_cast<void**>(static_cast<char*>(block) + shape.link_offset);
+/// The word of the blocks behind a free block.
+ALLOT_INLINE free_word& link_of(const cache_shape& shape, void* block) noexcept {
+    return *reinterpret_cast<free_word*>(static_cast<char*>(block) + shape.link_offset);
 }
 
 /// Moves blocks that others freed to the free list; clears and sets bits of the remote word with it.
@@ -63,10 +65,6 @@ void push(slab& s, void* block) noexcept;
 [[nodiscard]] void* next_block(heap& h, std::uint32_t index) noexcept;
 /// A slab of `h` for `cache` with a free block, made active; null with `*why` filled in. Slot held.
 [[nodiscard]] slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept;
-/// Adds the allocations of an owned slab that its payer does not know of to the payer's figure. Holder, slot held.
-void fold_allocations(slab& s) noexcept;
-/// The same for all slabs of the heap that may have handed out blocks since. Slot held and closed.
-void fold_heap(heap& h) noexcept;
 /// Ends being the active slab; the caller has cleared the table's entry.
 void deactivate(slab& s) noexcept;
 /// Unfreezes a slab that is on no list: it goes to its cache's node, or back to page_alloc. Slot held and closed.
@@ -75,6 +73,10 @@ void park(slab& s) noexcept;
 void make_partial(slab& s) noexcept;
 /// A block of `s` was pushed locally: moves the slab to the place where it belongs now. Slot held.
 void after_local_free(slab& s) noexcept;
+/// Keeps an empty slab of the queue for its heap, if the heap may keep one more. Slot held, or inside an open section.
+[[nodiscard]] bool keep_empty(slab& s) noexcept;
+/// Gives back the empty slabs that the heap keeps. Slot held and closed.
+void trim_kept(heap& h) noexcept;
 /// Does what a freer of a queued slab has to do. Slot held; any slot.
 void process_queued(sync::thread_slot& slot, slab& s) noexcept;
 /// To be called after slabs of a slot were parked: who saw one frozen there, inside a section, may still queue it for that slot, whose

@@ -19,10 +19,13 @@
 namespace allot::sync {
 
 struct thread_slot;
+/// What `active` points to while the fast path is shut. The slab layer defines it; threads begin with it.
+struct shut_table;
+extern shut_table no_blocks;
 
 /// The thread-local block. `active`, `heap` and `capacity` are the slab layer's; `fast_id` and `active` are what a revoker
 /// closes a thread's fast path with.
-struct thread_state {
+struct alignas(cache_line_bytes) thread_state {
     std::atomic<void*> active;          ///< table of active slabs; a table of empty slabs while closed
     thread_slot* slot;                  ///< never null; `no_slot` without one
     std::atomic<std::uint32_t> fast_id; ///< matches the owner field of this thread's slabs; `closed_id` while closed
@@ -32,8 +35,10 @@ struct thread_state {
     void* heap;                         ///< heap of the innermost scope
     std::uint32_t read_depth;           ///< read-side sections of the user inside the outermost one
     std::uint32_t read_side; ///< without a slot: side of the shared readers that the outermost one is counted on
+    std::atomic<std::uint64_t> allocations; ///< count of blocks that the fast path handed out
+    std::uint64_t rseq_cs;                  ///< stands in for the kernel's word where it does not restart sections
 };
-static_assert(sizeof(thread_state) <= 64);
+static_assert(sizeof(thread_state) == cache_line_bytes);
 
 inline constexpr std::uint32_t closed_id = 0x7fffffff;
 inline constexpr std::uint32_t thread_exited = 1u << 0;
@@ -58,7 +63,7 @@ inline constexpr std::uint32_t slot_count_max = 16384; ///< fewer under a small 
 /// Stands for "no slot". Its reader is always inside, so that no fast path is taken.
 extern thread_slot no_slot;
 
-extern __thread thread_state tls __attribute__((tls_model("initial-exec")));
+extern __thread thread_state tls __asm__("allot_tls") __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /// Maps the slots. False when out of memory. Context: init.
 bool slots_init(void (*construct)(thread_slot& slot) noexcept, void (*thread_exit)() noexcept) noexcept;

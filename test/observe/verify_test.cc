@@ -168,20 +168,19 @@ TEST_F(recount, finds_a_lost_block_of_a_groups_own_slab) {
     ASSERT_EQ(s.kind, slab::slab_kind::owned);
     const char* const name = "blocks in a slab of kmalloc-64";
     EXPECT_TRUE(is_found(
-        name, [&] { ++s.allocs; }, [&] { --s.allocs; }));
-    EXPECT_TRUE(is_found(
-        name, [&] { ++s.frees; }, [&] { --s.frees; }));
-    ASSERT_NE(s.free_list, nullptr);
-    void* const head = s.free_list;
-    EXPECT_TRUE(is_found(
-        name, [&] { s.free_list = slab::link_of(s.cache->shape, head); }, [&] { s.free_list = head; }));
-    void*& link = slab::link_of(s.cache->shape, head);
-    void* const next = link;
+        name, [&] { ++s.free_list; }, [&] { --s.free_list; }));
+    ASSERT_NE(s.free_list, 0u);
+    const slab::free_word head = s.free_list;
+    slab::free_word& link = slab::link_of(s.cache->shape, slab::first_free(head));
+    const slab::free_word next = link;
     EXPECT_TRUE(is_found(
         name, [&] { link = head; }, [&] { link = next; }))
         << "a free list that goes round for ever";
     EXPECT_TRUE(is_found(
-        name, [&] { --s.carved; }, [&] { ++s.carved; }));
+        name, [&] { link = 0; }, [&] { link = next; }))
+        << "a free list that ends too soon";
+    EXPECT_TRUE(is_found(
+        name, [&] { s.carved += s.capacity; }, [&] { s.carved -= s.capacity; }));
 }
 
 TEST_F(recount, finds_an_object_of_a_shared_slab_without_its_owner) {
@@ -216,7 +215,7 @@ TEST_F(recount, finds_a_large_block_of_the_wrong_length_or_owner) {
     slab::slab& s = *slab::slab_of(made[0]);
     ASSERT_EQ(s.kind, slab::slab_kind::large);
     EXPECT_TRUE(is_found(
-        "large bytes of tenant", [&] { --s.run_pages(); }, [&] { ++s.run_pages(); }));
+        "large bytes of tenant", [&] { --s.run_pages; }, [&] { ++s.run_pages; }));
     slab::obj_cgroup* const right = s.payer;
     EXPECT_TRUE(is_found(
         "large bytes of ", [&] { s.payer = inside(other).objects; }, [&] { s.payer = right; }));

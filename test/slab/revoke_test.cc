@@ -4,6 +4,7 @@
 #include "support/core.hpp"
 
 #include "slab/slab_ops.hpp"
+#include "support/test_points.hpp"
 #include "support/threads.hpp"
 
 namespace {
@@ -32,14 +33,18 @@ class revocation : public allot_test::core_test {
         EXPECT_FALSE(slab::world_is_stopped()) << "not for who stopped it";
         slab::resume_world();
     }
+    static bool has_fast_path() {
+        EXPECT_TRUE(allot_test::attach_thread());
+        return slab::heaps_of(*sync::tls.slot).fast;
+    }
     static bool is_open(const sync::thread_state& thread) {
         return thread.fast_id != sync::closed_id && thread.active != slab::empty_table;
     }
 };
 
 TEST_F(revocation, closes_a_sleeping_thread_which_opens_itself_at_its_next_slow_call) {
-    if (!ALLOT_TSAN && !allot::platform::membarrier_ready())
-        GTEST_SKIP() << "no membarrier here, so the fast path is closed for ever";
+    if (!has_fast_path())
+        GTEST_SKIP() << "nobody restarts sections or waits for them here, so the fast path is closed for ever";
     puppet sleeper;
     const sync::thread_state* state = nullptr;
     void* block = nullptr;
@@ -61,6 +66,30 @@ TEST_F(revocation, closes_a_sleeping_thread_which_opens_itself_at_its_next_slow_
         allot::free(block);
         EXPECT_TRUE(is_open(*state));
     });
+}
+
+TEST_F(revocation, by_who_has_left_the_slot_closes_the_thread_that_has_it_now) {
+    SKIP_WITHOUT_TEST_POINTS();
+    if (!has_fast_path())
+        GTEST_SKIP() << "no fast path to close";
+    allot_test::parked leaving{"end_thread:detached"};
+    std::uint32_t left = 0;
+    std::thread first{[&] {
+        allot::free(allot::malloc(64));
+        left = sync::tls.slot->index;
+    }};
+    ASSERT_TRUE(leaving.arrived());
+    puppet second;
+    const sync::thread_state* state = nullptr;
+    second.does([&] {
+        state = &sync::tls;
+        allot::free(allot::malloc(64));
+        EXPECT_EQ(sync::tls.slot->index, left) << "numbers are used again";
+    });
+    EXPECT_TRUE(is_open(*state));
+    leaving.let_go();
+    first.join();
+    EXPECT_FALSE(is_open(*state)) << "closed before the queue of the slot, and its slabs, were looked at";
 }
 
 TEST_F(revocation, waits_for_a_thread_that_is_in_its_section_and_only_for_that_section) {

@@ -50,7 +50,7 @@ inline void count_pages(census& out) {
         const allot::slab::slab& s = allot::slab::slab_at(page);
         if (s.kind == allot::slab::slab_kind::metadata)
             out.structures[static_cast<std::size_t>(std::countr_zero(s.object_bytes))] +=
-                static_cast<std::int64_t>(s.allocs) - static_cast<std::int64_t>(s.frees);
+                static_cast<std::int64_t>(s.live());
         else if (s.kind == allot::slab::slab_kind::owned || s.kind == allot::slab::slab_kind::shared)
             ++out.slabs;
     }
