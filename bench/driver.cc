@@ -4,6 +4,7 @@
 //
 // Idea.        A round runs every variant once, each round beginning with another one, so that what changes slowly on the machine
 //              (clock, neighbours, heat) meets all of them. docs/benchmarks.md says how to read the output.
+#include "cells.hpp"
 #include "child.hpp"
 #include "lifecycle.hpp"
 #include "tables.hpp"
@@ -28,9 +29,10 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --rounds N           rounds (7)\n"
                               "  --cell-ms N          milliseconds that a cell takes (20)\n"
                               "  --tables LIST        of speed,lifecycle (both)\n"
-                              "  --works LIST         of pair,lifo,fifo,random\n"
-                              "  --sizes LIST         bytes (16,32,64,128,256,512,1024,2048,4096)\n"
-                              "  --threads LIST       (1,2)\n"
+                              "  --works LIST         of pair,lifo,fifo,random,churn,remote,ring,oversub (all)\n"
+                              "  --sizes LIST         bytes, for all works; without: 16 to 1024, and 4 KiB to 1 MiB\n"
+                              "                       where threads work alone, by factors of 4\n"
+                              "  --threads LIST       where threads work alone (1,2)\n"
                               "  --only LIST          allocators (all that are there)\n"
                               "  --linkage HOW        preloaded or static (both)\n"
                               "  --peer NAME=PATH.so  one more peer to preload; may be given again\n"
@@ -39,7 +41,10 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
 
 struct options {
     std::size_t rounds = 7;
-    task what{20, true, {"pair", "lifo", "fifo", "random"}, {16, 32, 64, 128, 256, 512, 1024, 2048, 4096}, {1, 2}};
+    task what;
+    std::vector<std::string> works = names_of_works();
+    std::vector<unsigned long> sizes; // none: the usual ones
+    std::vector<unsigned long> threads{1, 2};
     lifecycle_task groups;
     std::vector<std::string> shown{"speed", "lifecycle"};
     std::vector<std::string> only;
@@ -95,7 +100,7 @@ extra_peer peer(const std::string& text) {
     if (equals == std::string::npos || equals == 0)
         bad_use("--peer takes NAME=PATH, not '" + text + "'");
     extra_peer one{text.substr(0, equals), text.substr(equals + 1)};
-    for (const char* taken : {"allot", "glibc", "jemalloc", "mimalloc", "tcmalloc"})
+    for (const char* taken : {"allot", "glibc", "jemalloc", "mimalloc", "tcmalloc", "tbb", "allot-root", "floor"})
         if (one.name == taken)
             bad_use("--peer: the name '" + one.name + "' is taken");
     if (one.name.find(',') != std::string::npos || !std::filesystem::exists(one.library))
@@ -109,13 +114,13 @@ void take(options& chosen, const std::string& option, const std::string& value) 
     else if (option == "--cell-ms")
         chosen.what.cell_ms = static_cast<double>(number(option, value, 1, 10'000));
     else if (option == "--works")
-        chosen.what.works = some_of({"pair", "lifo", "fifo", "random"}, "work", value);
+        chosen.works = some_of(names_of_works(), "work", value);
     else if (option == "--tables")
         chosen.shown = some_of({"speed", "lifecycle"}, "table", value);
     else if (option == "--sizes")
-        chosen.what.sizes = numbers(option, value, 1ul << 20);
+        chosen.sizes = numbers(option, value, 1ul << 20);
     else if (option == "--threads")
-        chosen.what.threads = numbers(option, value, 64);
+        chosen.threads = numbers(option, value, 64);
     else if (option == "--only")
         chosen.only = split(value);
     else if (option == "--linkage" && (value == "preloaded" || value == "static"))
@@ -154,6 +159,7 @@ options parse(int argc, char** argv) {
                                              : "what is '" + option + "'?");
         }
     }
+    chosen.what.cells = make_cells(chosen.works, chosen.sizes, chosen.threads);
     if (chosen.out.empty())
         chosen.out = std::filesystem::weakly_canonical(std::filesystem::read_symlink("/proc/self/exe").parent_path() /
                                                        ALLOT_BENCH_OUT);
@@ -200,7 +206,9 @@ void print_heading(const options& chosen, const std::vector<variant>& usable, co
 void choose(std::vector<variant>& usable, const options& chosen) {
     std::erase_if(usable, [&](const variant& who) {
         const bool named = std::find(chosen.only.begin(), chosen.only.end(), who.name) != chosen.only.end();
-        return (!chosen.only.empty() && !named) || (!chosen.linkage.empty() && chosen.linkage != name_of(who.how));
+        const bool pointless = who.is == role::root && !chosen.what.grouped;
+        return pointless || (!chosen.only.empty() && !named) ||
+               (!chosen.linkage.empty() && chosen.linkage != name_of(who.how));
     });
 }
 
@@ -218,7 +226,7 @@ bool measure_all(std::vector<variant>& usable, const options& chosen) {
                 continue;
             std::printf("failed    %s (%s), round %zu: %s\n", who.name.c_str(), name_of(who.how), round + 1,
                         trouble.c_str());
-            ours_ran = ours_ran && !who.ours;
+            ours_ran = ours_ran && who.is != role::ours;
             who.worker.clear();
         }
     }
@@ -243,7 +251,6 @@ int show_speed(const options& chosen) {
     }
     print_tables(usable, chosen.what, stdout);
     print_means(usable, chosen.what, stdout);
-    print_bar(usable, chosen.what, 1024, stdout);
     if (const std::string trouble = write_csv(usable, chosen.out); !trouble.empty()) {
         std::fprintf(stderr, "allot_bench: cannot write to %s: %s\n", chosen.out.c_str(), trouble.c_str());
         return 1;

@@ -4,7 +4,8 @@
 //
 // Idea.        Every worker is this source. Preloaded, an allocator takes over malloc and free; linked statically it is either
 //              behind malloc and free too (peers), or called by its own names (allot). Where allot is there, the work runs
-//              inside a group three levels below the root, each level with a limit; nothing else differs.
+//              inside a group three levels below the root, each level with a limit; nothing else differs. The worker of the
+//              floor (floor.cc) has no allocator at all.
 // Concurrency. query_scope: one for each thread that works.
 #pragma once
 
@@ -17,7 +18,10 @@
 
 namespace allot_bench {
 
-#if ALLOT_BENCH_OWN_NAMES
+#if ALLOT_BENCH_FLOOR
+void* heap_malloc(std::size_t size) noexcept;
+void heap_free(void* block) noexcept;
+#elif ALLOT_BENCH_OWN_NAMES
 inline void* heap_malloc(std::size_t size) noexcept { return allot_malloc(size); }
 inline void heap_free(void* block) noexcept { allot_free(block); }
 #else

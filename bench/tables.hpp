@@ -12,14 +12,17 @@
 
 namespace allot_bench {
 
+/// Names the table that a cell is in: "pair, 1 thread, static".
+std::string title(const cell& which, linkage how);
+
+/// Splits cells into tables: a work with a number of threads each.
+std::vector<std::vector<cell>> table_cells(const std::vector<cell>& cells);
+
 /// Prints a table for each linkage, work and number of threads: times, spreads, and ratios where they say something.
 void print_tables(const std::vector<variant>& all, const task& what, std::FILE* out);
 
 /// Prints the geometric means of the ratios, by work and threads, to each peer and to the fastest peer of each cell.
 void print_means(const std::vector<variant>& all, const task& what, std::FILE* out);
-
-/// Prints whether allot is slower than glibc in any cell of up to `size_max` bytes, and where it is worst.
-void print_bar(const std::vector<variant>& all, const task& what, unsigned long size_max, std::FILE* out);
 
 /// Writes samples.csv, medians.csv and ratios.csv into `folder`, which is made if need be.
 ///

@@ -7,6 +7,7 @@
 //              libc, which the probe sees. Files of this build are found beside this program.
 #include "variants.hpp"
 
+#include "cells.hpp"
 #include "child.hpp"
 
 #include <algorithm>
@@ -30,6 +31,7 @@ constexpr known_peer preloaded_peers[] = {
     {"jemalloc", "libjemalloc.so.2", "libjemalloc.so"},
     {"mimalloc", "libmimalloc.so.2", "libmimalloc.so"},
     {"tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc_minimal.so"},
+    {"tbb", "libtbbmalloc_proxy.so.2", "libtbbmalloc_proxy.so"},
 };
 
 // Workers with the allocator inside; the build makes those whose libraries it finds.
@@ -40,27 +42,32 @@ fs::path own_folder() { return fs::read_symlink("/proc/self/exe").parent_path();
 std::vector<variant> candidates(const std::vector<extra_peer>& extra) {
     const fs::path here = own_folder();
     const fs::path worker = here / "allot_bench_worker";
+    const std::string own_library = fs::weakly_canonical(here / ALLOT_BENCH_PRELOAD);
     std::vector<variant> all;
-    const auto add = [&all](std::string name, linkage how, fs::path program, std::string preload,
-                            std::string expected) {
-        const bool ours = name == "allot";
-        all.push_back({std::move(name), how, std::move(program), std::move(preload), std::move(expected), ours, {}});
+    const auto preload = [&](role is, std::string name, std::string library, std::string expected) {
+        all.push_back({std::move(name), linkage::preloaded, worker, std::move(library), std::move(expected), is, {}});
     };
-    add("allot", linkage::preloaded, worker, fs::weakly_canonical(here / ALLOT_BENCH_PRELOAD), "liballot_malloc.so");
+    const auto link = [&](role is, std::string name, const std::string& program) {
+        all.push_back({std::move(name), linkage::linked, here / ("allot_bench_worker_" + program), "", "", is, {}});
+    };
+    preload(role::ours, "allot", own_library, "liballot_malloc.so");
+    preload(role::root, "allot-root", own_library, "liballot_malloc.so");
     for (const known_peer& peer : preloaded_peers)
-        add(peer.name, linkage::preloaded, worker, peer.library, peer.expected);
+        preload(role::peer, peer.name, peer.library, peer.expected);
     for (const extra_peer& peer : extra)
-        add(peer.name, linkage::preloaded, worker, fs::absolute(peer.library), peer.library.filename());
-    add("allot", linkage::linked, here / "allot_bench_worker_allot", "", "");
+        preload(role::peer, peer.name, fs::absolute(peer.library), peer.library.filename());
+    link(role::ours, "allot", "allot");
+    link(role::root, "allot-root", "allot");
     for (const char* name : linked_peers)
-        add(name, linkage::linked, here / (std::string{"allot_bench_worker_"} + name), "", "");
+        link(role::peer, name, name);
+    link(role::floor, "floor", "floor");
     return all;
 }
 
 /// Tells why a variant cannot be measured; "" if it can.
 std::string probe(const variant& who) {
     if (!fs::exists(who.worker))
-        return who.ours ? "this build has no library of ours to link" : "its static library is not installed";
+        return who.is == role::peer ? "its static library is not installed" : "this build has no worker for it";
     if (who.preload.find('/') != std::string::npos && !fs::exists(who.preload))
         return "there is no " + fs::path{who.preload}.filename().string();
     const outcome result = run(who.worker, {"--which"}, who.preload, 10);
@@ -88,16 +95,6 @@ bool read_sample(const std::string& line, std::map<cell, double>& found) {
     return true;
 }
 
-template <class List> std::string joined(const List& list) {
-    std::ostringstream out;
-    const char* separator = "";
-    for (const auto& one : list) {
-        out << separator << one;
-        separator = ",";
-    }
-    return out.str();
-}
-
 } // namespace
 
 const char* name_of(linkage how) { return how == linkage::preloaded ? "preloaded" : "static"; }
@@ -114,26 +111,36 @@ std::vector<variant> find_variants(const std::vector<extra_peer>& extra, std::ve
     return usable;
 }
 
+std::vector<cell> cells_of(const variant& who, const task& what) {
+    std::vector<cell> cells = what.cells;
+    if (who.is == role::floor)
+        std::erase_if(cells, [](const cell& one) { return own_threads(one.work) != 0 || one.size > small_most; });
+    return cells;
+}
+
 std::string run_round(variant& who, const task& what) {
-    const std::size_t cells = what.works.size() * what.sizes.size() * what.threads.size();
-    const double seconds = 30 + static_cast<double>(cells) * what.cell_ms / 1000 * 20;
-    const outcome result = run(who.worker,
-                               {std::to_string(what.cell_ms), what.grouped ? "1" : "0", joined(what.works),
-                                joined(what.sizes), joined(what.threads)},
-                               who.preload, seconds);
+    const std::vector<cell> cells = in_working_order(cells_of(who, what));
+    if (cells.empty())
+        return "";
+    const bool in_group = who.is == role::ours && what.grouped;
+    std::vector<std::string> arguments{std::to_string(what.cell_ms), in_group ? "1" : "0"};
+    for (const cell& one : cells)
+        arguments.push_back(one.work + "," + std::to_string(one.size) + "," + std::to_string(one.threads));
+    const double seconds = 30 + static_cast<double>(cells.size()) * what.cell_ms / 1000 * 20;
+    const outcome result = run(who.worker, arguments, who.preload, seconds);
     if (!result.trouble.empty())
         return result.trouble;
     std::map<cell, double> found;
-    bool in_group = false;
+    bool was_in_group = false;
     std::istringstream in{result.output};
     for (std::string line; std::getline(in, line);) {
-        in_group = in_group || line == "groups /bench/tenant/query";
+        was_in_group = was_in_group || line == "groups /bench/tenant/query";
         read_sample(line, found);
     }
-    if (found.size() != cells)
-        return "measured " + std::to_string(found.size()) + " of " + std::to_string(cells) + " cells";
-    if (who.ours && what.grouped && !in_group)
-        return "did not run inside its group";
+    if (found.size() != cells.size())
+        return "measured " + std::to_string(found.size()) + " of " + std::to_string(cells.size()) + " cells";
+    if (in_group != was_in_group)
+        return in_group ? "did not run inside its group" : "ran inside a group";
     for (const auto& [which, ns] : found)
         who.measured[which].push_back(ns);
     return "";

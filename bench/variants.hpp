@@ -19,6 +19,14 @@ enum class linkage {
 
 const char* name_of(linkage how);
 
+/// What a variant is measured for.
+enum class role {
+    ours, ///< allot, inside a group
+    root, ///< allot without a group, to see what accounting costs
+    peer, ///< an allocator to be compared with
+    floor ///< no allocator: the least that one could do (floor.cc)
+};
+
 /// An allocator in one linkage.
 struct variant {
     std::string name;
@@ -26,7 +34,7 @@ struct variant {
     std::filesystem::path worker; ///< the program
     std::string preload;          ///< the value of LD_PRELOAD, "" for none
     std::string expected;         ///< how the file name of the library that malloc comes from must begin; "" for any
-    bool ours = false;
+    role is = role::peer;
     samples measured;
 };
 
@@ -52,10 +60,11 @@ std::vector<variant> find_variants(const std::vector<extra_peer>& extra, std::ve
 struct task {
     double cell_ms = 20;
     bool grouped = true;
-    std::vector<std::string> works;
-    std::vector<unsigned long> sizes;
-    std::vector<unsigned long> threads;
+    std::vector<cell> cells; ///< in the order of the tables
 };
+
+/// Returns the cells that `who` can do: the floor knows small blocks and threads that work alone.
+std::vector<cell> cells_of(const variant& who, const task& what);
 
 /// Runs one round of one variant and adds its samples; a failed round adds none.
 ///
