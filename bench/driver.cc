@@ -4,9 +4,11 @@
 //
 // Idea.        A round runs every variant once, each round beginning with another one, so that what changes slowly on the machine
 //              (clock, neighbours, heat) meets all of them. docs/benchmarks.md says how to read the output.
+#include "bars.hpp"
 #include "cells.hpp"
 #include "child.hpp"
 #include "lifecycle.hpp"
+#include "paths.hpp"
 #include "tables.hpp"
 #include "variants.hpp"
 
@@ -28,7 +30,7 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --quick              3 rounds, 4 ms a cell: a first look, no result\n"
                               "  --rounds N           rounds (7)\n"
                               "  --cell-ms N          milliseconds that a cell takes (20)\n"
-                              "  --tables LIST        of speed,lifecycle (both)\n"
+                              "  --tables LIST        of speed,paths,lifecycle (all)\n"
                               "  --works LIST         of pair,lifo,fifo,random,churn,remote,ring,oversub (all)\n"
                               "  --sizes LIST         bytes, for all works; without: 16 to 1024, and 4 KiB to 1 MiB\n"
                               "                       where threads work alone, by factors of 4\n"
@@ -37,7 +39,7 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --linkage HOW        preloaded or static (both)\n"
                               "  --peer NAME=PATH.so  one more peer to preload; may be given again\n"
                               "  --no-group           allot without a group: charges the root alone\n"
-                              "  --out DIR            where the CSV files go (build/bench)\n";
+                              "  --out DIR            where the CSV files and plots go (build/bench)\n";
 
 struct options {
     std::size_t rounds = 7;
@@ -46,7 +48,7 @@ struct options {
     std::vector<unsigned long> sizes; // none: the usual ones
     std::vector<unsigned long> threads{1, 2};
     lifecycle_task groups;
-    std::vector<std::string> shown{"speed", "lifecycle"};
+    std::vector<std::string> shown{"speed", "paths", "lifecycle"};
     std::vector<std::string> only;
     std::string linkage;
     std::vector<extra_peer> peers;
@@ -116,7 +118,7 @@ void take(options& chosen, const std::string& option, const std::string& value) 
     else if (option == "--works")
         chosen.works = some_of(names_of_works(), "work", value);
     else if (option == "--tables")
-        chosen.shown = some_of({"speed", "lifecycle"}, "table", value);
+        chosen.shown = some_of({"speed", "paths", "lifecycle"}, "table", value);
     else if (option == "--sizes")
         chosen.sizes = numbers(option, value, 1ul << 20);
     else if (option == "--threads")
@@ -239,7 +241,7 @@ bool shows(const options& chosen, const char* table) {
 }
 
 /// Measures and prints how fast blocks come and go. Returns: the exit status.
-int show_speed(const options& chosen) {
+int show_speed(const options& chosen, std::vector<verdict>& verdicts) {
     std::vector<absence> absent;
     std::vector<variant> usable = find_variants(chosen.peers, absent);
     choose(usable, chosen);
@@ -256,13 +258,36 @@ int show_speed(const options& chosen) {
         return 1;
     }
     std::printf("\nwrote samples.csv, medians.csv and ratios.csv to %s\n", chosen.out.c_str());
+    if (const std::string reason = draw_tables(usable, chosen.what, chosen.out); !reason.empty())
+        std::printf("left out  the plots: %s\n", reason.c_str());
+    for (verdict& one : judge_speed(usable, chosen.what.cells))
+        verdicts.push_back(std::move(one));
     return ours_ran ? 0 : 1;
+}
+
+/// Measures and prints what single paths cost. Returns: the exit status.
+int show_paths(const options& chosen, std::vector<verdict>& verdicts) {
+    if (const std::string trouble = run_paths(chosen.rounds, chosen.out, verdicts); !trouble.empty()) {
+        std::fprintf(stderr, "allot_bench: paths: %s\n", trouble.c_str());
+        return 1;
+    }
+    std::printf("\nwrote paths.csv to %s\n", chosen.out.c_str());
+    return 0;
+}
+
+/// Prints all verdicts. Returns: the exit status, which does not depend on them: the numbers are the machine's too.
+int show_verdicts(const options& chosen, const std::vector<verdict>& verdicts) {
+    if (verdicts.empty())
+        return 0;
+    print_verdicts(verdicts, stdout);
+    const std::string trouble = write_verdicts(verdicts, chosen.out);
+    if (!trouble.empty())
+        std::fprintf(stderr, "allot_bench: bars.csv: %s\n", trouble.c_str());
+    return trouble.empty() ? 0 : 1;
 }
 
 /// Measures and prints how groups come and go. Returns: the exit status.
 int show_lifecycle(const options& chosen) {
-    if (!shows(chosen, "speed"))
-        print_machine();
     if (const std::string trouble = run_lifecycle(chosen.groups, chosen.out); !trouble.empty()) {
         std::fprintf(stderr, "allot_bench: lifecycle: %s\n", trouble.c_str());
         return 1;
@@ -273,9 +298,17 @@ int show_lifecycle(const options& chosen) {
 
 int bench(int argc, char** argv) {
     const options chosen = parse(argc, argv);
-    const int speed = shows(chosen, "speed") ? show_speed(chosen) : 0;
-    const int lifecycle = shows(chosen, "lifecycle") ? show_lifecycle(chosen) : 0;
-    return speed != 0 ? speed : lifecycle;
+    std::vector<verdict> verdicts;
+    int status = 0;
+    if (!shows(chosen, "speed"))
+        print_machine();
+    if (shows(chosen, "speed"))
+        status |= show_speed(chosen, verdicts);
+    if (shows(chosen, "paths"))
+        status |= show_paths(chosen, verdicts);
+    if (shows(chosen, "lifecycle"))
+        status |= show_lifecycle(chosen);
+    return status | show_verdicts(chosen, verdicts);
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "tables.hpp"
 
 #include "compare.hpp"
+#include "plot.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -133,6 +134,24 @@ void print_means(const std::vector<variant>& all, const task& what, std::FILE* o
         print_mean_row(here, std::string{"all, "} + name_of(here.how), what.cells, out);
         std::fprintf(out, "* the peer with the least median in each cell\n");
     }
+}
+
+std::string draw_tables(const std::vector<variant>& all, const task& what, const std::filesystem::path& folder) {
+    std::vector<plot> plots;
+    for (const side& here : sides(all))
+        for (const std::vector<cell>& cells : table_cells(what.cells)) {
+            const std::string name = title(cells.front(), here.how);
+            plot picture{plot_name(name), name, "bytes of a block", "ns for an allocation with its free", {}, {}};
+            for (const variant* who : here.everyone()) {
+                plot_line line{who->name, {}, who->is == role::ours};
+                for (const cell& which : cells)
+                    if (const auto time = time_of(*who, which))
+                        line.points.push_back({static_cast<double>(which.size), *time});
+                picture.lines.push_back(std::move(line));
+            }
+            plots.push_back(std::move(picture));
+        }
+    return draw(plots, folder, "speed");
 }
 
 std::string write_csv(const std::vector<variant>& all, const std::filesystem::path& folder) {

@@ -24,6 +24,11 @@ void print_tables(const std::vector<variant>& all, const task& what, std::FILE* 
 /// Prints the geometric means of the ratios, by work and threads, to each peer and to the fastest peer of each cell.
 void print_means(const std::vector<variant>& all, const task& what, std::FILE* out);
 
+/// Draws a plot for each table into `folder`, which exists, if gnuplot is installed.
+///
+/// Returns: "" or why there are none.
+std::string draw_tables(const std::vector<variant>& all, const task& what, const std::filesystem::path& folder);
+
 /// Writes samples.csv, medians.csv and ratios.csv into `folder`, which is made if need be.
 ///
 /// Returns: "" or what went wrong.

@@ -41,6 +41,9 @@ int main(int argc, char** argv) {
     }
     const double cell_ms = std::strtod(argv[1], nullptr);
     std::printf("groups %s\n", allot_bench::make_groups(std::strcmp(argv[2], "1") == 0));
+    // What an allocator starts up with, like a thread of its own, would fall into the first cell.
+    if (const auto* first = allot_bench::find_work("pair"); first != nullptr)
+        allot_bench::measure(*first, 64, 1, 20);
     for (int index = 3; index < argc; ++index)
         if (!measure_cell(argv[index], cell_ms)) {
             std::fprintf(stderr, "%s: there is no cell %s\n", argv[0], argv[index]);
