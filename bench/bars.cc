@@ -4,7 +4,6 @@
 #include "bars.hpp"
 
 #include "cells.hpp"
-#include "tables.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -67,7 +66,8 @@ class judgement {
         if (peer == nullptr || found.mean.count() + found.mean.left_out() == 0)
             return;
         all_.push_back(judge_mean(row, what + suffix_, found, bar));
-        all_.back().note = peer->name;
+        std::string& note = all_.back().note;
+        note = note.empty() ? peer->name : peer->name + ", " + note;
     }
 
   private:
@@ -117,8 +117,9 @@ verdict judge_worst(unsigned row, std::string what, const comparison& found, dou
         one.stands = standing::missed;
     else if (!too_noisy(found.mean))
         one.stands = standing::holds;
-    one.note = found.where.work + ", " + std::to_string(found.where.threads) + " threads, " +
-               std::to_string(found.where.size) + " B" + (found.to != nullptr ? ", " + found.to->name : "");
+    one.note = found.where.work + ", " + std::to_string(found.where.threads) +
+               (found.where.threads == 1 ? " thread, " : " threads, ") + std::to_string(found.where.size) + " B" +
+               (found.to != nullptr ? ", " + found.to->name : "");
     return one;
 }
 

@@ -7,6 +7,7 @@
 #include "lifecycle.hpp"
 
 #include "child.hpp"
+#include "plot.hpp"
 #include "results.hpp"
 
 #include <algorithm>
@@ -204,6 +205,22 @@ std::string write_samples(const answers& all, const fs::path& folder) {
     return written ? "" : std::strerror(errno);
 }
 
+void draw_closes(const lifecycle_task& what, const answers& all, const fs::path& folder) {
+    plot picture{
+        "lifecycle", "closing a group", "live objects", "us", {{"close()", {}, true}, {"until all is done", {}}}, {}};
+    picture.counts = true;
+    for (std::size_t count = 100; count <= what.objects_most; count *= 10) {
+        const std::string name = std::to_string(count);
+        for (const auto& [line, rows] : {std::pair{0, "close_"}, std::pair{1, "settle_"}}) {
+            const figure ns = sum_up(all.at(rows + name));
+            picture.lines[static_cast<std::size_t>(line)].points.push_back(
+                {static_cast<double>(count), {ns.median / 1e3, ns.least / 1e3, ns.most / 1e3}});
+        }
+    }
+    if (const std::string trouble = draw({picture}, folder, "lifecycle"); !trouble.empty())
+        std::printf("left out  the plot: %s\n", trouble.c_str());
+}
+
 } // namespace
 
 std::string run_lifecycle(const lifecycle_task& what, const fs::path& folder) {
@@ -218,7 +235,10 @@ std::string run_lifecycle(const lifecycle_task& what, const fs::path& folder) {
     print_memory(what, all);
     if (!kernel.empty())
         all["kernel"] = kernel;
-    return write_samples(all, folder);
+    if (std::string trouble = write_samples(all, folder); !trouble.empty())
+        return trouble;
+    draw_closes(what, all, folder);
+    return "";
 }
 
 } // namespace allot_bench

@@ -32,6 +32,12 @@ std::string quoted(const std::string& text) {
     return result + "'";
 }
 
+std::string plain(double number) {
+    std::ostringstream out;
+    out << number;
+    return out.str();
+}
+
 std::vector<plot_line> lines_with_points(const plot& what) {
     std::vector<plot_line> lines = what.lines;
     std::erase_if(lines, [](const plot_line& one) { return one.points.empty(); });
@@ -48,7 +54,7 @@ void write_x_axis(const plot& what, const std::vector<plot_line>& lines, std::os
     const char* separator = "";
     if (what.x_names.empty())
         for (const double place : places) {
-            out << separator << quoted(short_bytes(place)) << ' ' << place;
+            out << separator << quoted(what.counts ? plain(place) : short_bytes(place)) << ' ' << place;
             separator = ", ";
         }
     for (std::size_t index = 0; index < what.x_names.size(); ++index) {
@@ -112,9 +118,9 @@ std::string plot_script(const plot& what) {
     write_x_axis(what, lines, out);
     const char* separator = "plot ";
     for (std::size_t index = 0; index < lines.size(); ++index) {
-        out << separator << "$line" << index << " with yerrorlines title " << quoted(lines[index].name)
-            << " linecolor '" << colours[index % std::size(colours)] << "' linewidth "
-            << (lines[index].strong ? 3 : 1.5) << " pointtype 7 pointsize 0.5";
+        out << separator << "$line" << index << (what.x_names.empty() ? " with yerrorlines" : " with yerrorbars")
+            << " title " << quoted(lines[index].name) << " linecolor '" << colours[index % std::size(colours)]
+            << "' linewidth " << (lines[index].strong ? 3 : 1.5) << " pointtype 7 pointsize 0.5";
         separator = ", \\\n     ";
     }
     out << "\nunset output\n";

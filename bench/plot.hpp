@@ -33,7 +33,9 @@ struct plot {
     std::string x_label;
     std::string y_label;
     std::vector<plot_line> lines;
-    std::vector<std::string> x_names; ///< what x = 0, 1, ... is called; none: x is a number, on a logarithmic axis
+    std::vector<std::string>
+        x_names;         ///< what x = 0, 1, ... is called; none: x is a number of bytes, on a logarithmic axis
+    bool counts = false; ///< x is a number, but not of bytes
 };
 
 /// Turns a title into the name of a file: "pair, 1 thread, static" into "pair_1_thread_static".

@@ -97,8 +97,6 @@ bool read_sample(const std::string& line, std::map<cell, double>& found) {
 
 } // namespace
 
-const char* name_of(linkage how) { return how == linkage::preloaded ? "preloaded" : "static"; }
-
 std::vector<variant> find_variants(const std::vector<extra_peer>& extra, std::vector<absence>& absent) {
     std::vector<variant> usable;
     for (variant& who : candidates(extra)) {

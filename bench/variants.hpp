@@ -17,7 +17,7 @@ enum class linkage {
     linked     ///< a static library in the program
 };
 
-const char* name_of(linkage how);
+inline const char* name_of(linkage how) { return how == linkage::preloaded ? "preloaded" : "static"; }
 
 /// What a variant is measured for.
 enum class role {

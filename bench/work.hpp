@@ -42,7 +42,7 @@ struct work {
 /// Returns the work of that name; null if there is none.
 const work* find_work(std::string_view name);
 
-/// Runs a cell on `threads` threads at once, for about `cell_ms` milliseconds.
+/// Runs a cell on `threads` threads at once, for about `cell_ms` milliseconds, three times that if they do not work alone.
 ///
 /// Returns: nanoseconds for one allocation with its free. Threads that work alone: those of the slowest thread; others: those
 /// that passed for all of them, divided by all pairs.

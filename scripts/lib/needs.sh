@@ -35,13 +35,15 @@ perl                  cmd:perl
 libjemalloc-dev       header:jemalloc/jemalloc.h
 libmimalloc-dev       file:/usr/include/mimalloc*/mimalloc.h
 libgoogle-perftools-dev header:gperftools/tcmalloc.h
+libtbbmalloc2         file:/usr/lib/*/libtbbmalloc_proxy.so.2
+gnuplot-nox           cmd:gnuplot
 "
 
 hard_build="g++ cmake ninja-build"
 hard_demo="$hard_build liblua5.4-dev libcli11-dev nlohmann-json3-dev"
 soft_test="spin valgrind liblua5.4-dev libcli11-dev nlohmann-json3-dev pkg-config libgtest-dev liburcu-dev clang clang-format python3 libsqlite3-dev
     sqlite3 redis-server redis-tools nginx-light apache2-utils postgresql postgresql-contrib stress-ng git perl"
-soft_bench="libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev"
+soft_bench="libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev libtbbmalloc2 gnuplot-nox"
 
 apt_options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
 
