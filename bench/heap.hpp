@@ -43,7 +43,7 @@ class query_scope {
     ~query_scope();
 
   private:
-    void* words_[2] = {}; // an allot_scope
+    [[maybe_unused]] void* words_[2] = {}; // an allot_scope
 };
 
 /// Returns the file name of the library, or program, that malloc comes from: the proof that a preload took effect.
