@@ -158,12 +158,12 @@ std::vector<verdict> judge_speed(const std::vector<variant>& all, const std::vec
 void print_verdicts(const std::vector<verdict>& all, std::FILE* out) {
     if (all.empty())
         return;
-    std::fprintf(out, "\nBars\n%4s %-44s %11s %11s  %-7s\n", "row", "", "measured", "bar", "");
+    std::fprintf(out, "\nBars\n%4s %-54s %11s %11s  %-7s\n", "row", "", "measured", "bar", "");
     for (const verdict& one : all) {
         char measured[32] = "-";
         if (one.measured)
             std::snprintf(measured, sizeof measured, "%.3f", *one.measured);
-        std::fprintf(out, "%4u %-44s %8s %-2s <= %5.2f %-2s  %-7s %s\n", one.row, one.what.c_str(), measured,
+        std::fprintf(out, "%4u %-54s %8s %-2s <= %5.2f %-2s  %-7s %s\n", one.row, one.what.c_str(), measured,
                      one.unit.c_str(), one.bar, one.unit.c_str(), name_of(one.stands), one.note.c_str());
     }
 }
