@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -32,11 +33,7 @@ std::string quoted(const std::string& text) {
     return result + "'";
 }
 
-std::string plain(double number) {
-    std::ostringstream out;
-    out << number;
-    return out.str();
-}
+std::string plain(double number) { return std::to_string(std::llround(number)); }
 
 std::vector<plot_line> lines_with_points(const plot& what) {
     std::vector<plot_line> lines = what.lines;
@@ -107,6 +104,7 @@ std::string plot_script(const plot& what) {
     if (lines.empty())
         return "";
     std::ostringstream out;
+    out.precision(10);
     for (std::size_t index = 0; index < lines.size(); ++index) {
         out << "$line" << index << " << END\n";
         for (const plot_point& point : lines[index].points)

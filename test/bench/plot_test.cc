@@ -34,6 +34,13 @@ TEST(bench_plot, every_line_carries_its_medians_and_spreads) {
     EXPECT_TRUE(has(script, "set output 't.svg'")) << script;
 }
 
+TEST(bench_plot, counts_are_no_sizes) {
+    plot what{"t", "", "", "", {{"a", {{1024, {1, 1, 1}}, {1'000'000, {2, 2, 2}}}}}, {}};
+    what.counts = true;
+    const std::string script = plot_script(what);
+    EXPECT_TRUE(has(script, "'1024' 1024, '1000000' 1000000)")) << script;
+}
+
 TEST(bench_plot, who_was_not_measured_has_no_line_and_nobody_no_plot) {
     const std::string script = plot_script({"t", "", "", "", {{"absent", {}}, {"peer", {{16, {9, 8, 9}}}}}, {}});
     EXPECT_FALSE(has(script, "absent")) << script;
