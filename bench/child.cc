@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,46 +93,75 @@ std::string describe(int status, const std::string& errors) {
     return text;
 }
 
+double seconds_of(const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
+
 } // namespace
 
-outcome run(const std::filesystem::path& program, const std::vector<std::string>& arguments, const std::string& preload,
-            double seconds) {
+child::child(const command& what) {
     pipe_pair out;
     pipe_pair err;
-    if (!out.open() || !err.open())
-        return {"", std::string{"no pipe: "} + std::strerror(errno)};
-    std::vector<std::string> words{program.string()};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<std::string> variables = environment_with(preload);
+    if (!out.open() || !err.open()) {
+        trouble_ = std::string{"no pipe: "} + std::strerror(errno);
+        return;
+    }
+    std::vector<std::string> words{what.program.string()};
+    words.insert(words.end(), what.arguments.begin(), what.arguments.end());
+    std::vector<std::string> variables = environment_with(what.preload);
+    variables.insert(variables.begin(), what.variables.begin(), what.variables.end());
 
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, out.write_end, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, err.write_end, STDERR_FILENO);
-    pid_t pid = -1;
+    start_ = std::chrono::steady_clock::now();
     const int error =
-        posix_spawn(&pid, program.c_str(), &actions, nullptr, pointers(words).data(), pointers(variables).data());
+        posix_spawn(&pid_, what.program.c_str(), &actions, nullptr, pointers(words).data(), pointers(variables).data());
     posix_spawn_file_actions_destroy(&actions);
     close(out.write_end);
     close(err.write_end);
-
-    outcome result;
+    out_ = out.read_end;
+    err_ = err.read_end;
     if (error != 0) {
-        result.trouble = std::string{"cannot be started: "} + std::strerror(error);
-    } else {
+        pid_ = -1;
+        trouble_ = std::string{"cannot be started: "} + std::strerror(error);
+    }
+}
+
+void child::ask_to_end() const {
+    if (pid_ > 0)
+        kill(pid_, SIGTERM);
+}
+
+outcome child::finish(double seconds) {
+    outcome result;
+    result.trouble = trouble_;
+    if (pid_ > 0) {
         std::string errors;
         int status = 0;
-        const bool ended = drain(out.read_end, err.read_end, result.output, errors, seconds);
+        rusage used{};
+        const bool ended = drain(out_, err_, result.output, errors, seconds);
         if (!ended)
-            kill(pid, SIGKILL);
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+            kill(pid_, SIGKILL);
+        while (wait4(pid_, &status, 0, &used) < 0 && errno == EINTR) {
         }
+        result.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+        result.cpu_s = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
+        result.most_resident_bytes = static_cast<double>(used.ru_maxrss) * 1024;
         result.trouble =
             ended ? describe(status, errors) : "took longer than " + std::to_string(static_cast<int>(seconds)) + " s";
     }
-    close(out.read_end);
-    close(err.read_end);
+    close(out_);
+    close(err_);
     return result;
+}
+
+outcome run(const command& what, double seconds) { return child{what}.finish(seconds); }
+
+outcome run(const std::filesystem::path& program, const std::vector<std::string>& arguments, const std::string& preload,
+            double seconds) {
+    return run(command{program, arguments, preload, {}}, seconds);
 }
 
 } // namespace allot_bench

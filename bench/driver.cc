@@ -7,8 +7,12 @@
 #include "bars.hpp"
 #include "cells.hpp"
 #include "child.hpp"
+#include "density.hpp"
+#include "giveback.hpp"
+#include "heaps.hpp"
 #include "lifecycle.hpp"
 #include "paths.hpp"
+#include "programs.hpp"
 #include "tables.hpp"
 #include "variants.hpp"
 
@@ -30,7 +34,8 @@ constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --quick              3 rounds, 4 ms a cell: a first look, no result\n"
                               "  --rounds N           rounds (7)\n"
                               "  --cell-ms N          milliseconds that a cell takes (20)\n"
-                              "  --tables LIST        of speed,paths,lifecycle (all)\n"
+                              "  --tables LIST        of speed,paths,lifecycle,heaps,density,giveback,programs\n"
+                              "                       (all)\n"
                               "  --works LIST         of pair,lifo,fifo,random,churn,remote,ring,oversub (all)\n"
                               "  --sizes LIST         bytes, for all works; without: 16 to 1024, and 4 KiB to 1 MiB\n"
                               "                       where threads work alone, by factors of 4\n"
@@ -48,7 +53,11 @@ struct options {
     std::vector<unsigned long> sizes; // none: the usual ones
     std::vector<unsigned long> threads{1, 2};
     lifecycle_task groups;
-    std::vector<std::string> shown{"speed", "paths", "lifecycle"};
+    heaps_task heaps;
+    density_task density;
+    giveback_task giveback;
+    programs_task programs;
+    std::vector<std::string> shown{"speed", "paths", "lifecycle", "heaps", "density", "giveback", "programs"};
     std::vector<std::string> only;
     std::string linkage;
     std::vector<extra_peer> peers;
@@ -110,15 +119,31 @@ extra_peer peer(const std::string& text) {
     return one;
 }
 
+void set_rounds(options& chosen, unsigned long rounds) {
+    chosen.rounds = chosen.groups.rounds = chosen.heaps.rounds = rounds;
+    chosen.density.rounds = chosen.giveback.rounds = chosen.programs.rounds = rounds;
+}
+
+/// A first look: 3 rounds at most, and little of everything.
+void be_quick(options& chosen) {
+    set_rounds(chosen, 3);
+    chosen.groups = quick_lifecycle;
+    chosen.heaps.cell_ms = 30;
+    chosen.density = {1, 2'000};
+    chosen.giveback = {1, 256, 50};
+    chosen.programs.rounds = 1;
+    chosen.what.cell_ms = 4;
+}
+
 void take(options& chosen, const std::string& option, const std::string& value) {
     if (option == "--rounds")
-        chosen.groups.rounds = chosen.rounds = number(option, value, 1, 1000);
+        set_rounds(chosen, number(option, value, 1, 1000));
     else if (option == "--cell-ms")
         chosen.what.cell_ms = static_cast<double>(number(option, value, 1, 10'000));
     else if (option == "--works")
         chosen.works = some_of(names_of_works(), "work", value);
     else if (option == "--tables")
-        chosen.shown = some_of({"speed", "paths", "lifecycle"}, "table", value);
+        chosen.shown = some_of(options{}.shown, "table", value);
     else if (option == "--sizes")
         chosen.sizes = numbers(option, value, 1ul << 20);
     else if (option == "--threads")
@@ -146,9 +171,7 @@ options parse(int argc, char** argv) {
             std::exit(0);
         }
         if (option == "--quick") {
-            chosen.rounds = 3;
-            chosen.groups = quick_lifecycle;
-            chosen.what.cell_ms = 4;
+            be_quick(chosen);
         } else if (option == "--no-group") {
             chosen.what.grouped = false;
         } else if (const std::size_t equals = option.find('=');
@@ -286,28 +309,34 @@ int show_verdicts(const options& chosen, const std::vector<verdict>& verdicts) {
     return trouble.empty() ? 0 : 1;
 }
 
-/// Measures and prints how groups come and go. Returns: the exit status.
-int show_lifecycle(const options& chosen) {
-    if (const std::string trouble = run_lifecycle(chosen.groups, chosen.out); !trouble.empty()) {
-        std::fprintf(stderr, "allot_bench: lifecycle: %s\n", trouble.c_str());
-        return 1;
-    }
-    std::printf("\nwrote lifecycle.csv to %s\n", chosen.out.c_str());
-    return 0;
+/// Tells where a table went, or what went wrong. Returns: the exit status.
+int say_end(const options& chosen, const char* table, const std::string& trouble) {
+    if (!trouble.empty())
+        std::fprintf(stderr, "allot_bench: %s: %s\n", table, trouble.c_str());
+    else
+        std::printf("\nwrote %s.csv to %s\n", table, chosen.out.c_str());
+    std::fflush(stdout);
+    return trouble.empty() ? 0 : 1;
 }
 
 int bench(int argc, char** argv) {
-    const options chosen = parse(argc, argv);
-    std::vector<verdict> verdicts;
-    int status = 0;
+    options chosen = parse(argc, argv);
+    chosen.programs.peers = chosen.peers;
     if (!shows(chosen, "speed"))
         print_machine();
-    if (shows(chosen, "speed"))
-        status |= show_speed(chosen, verdicts);
+    std::vector<verdict> verdicts;
+    int status = shows(chosen, "speed") ? show_speed(chosen, verdicts) : 0;
     if (shows(chosen, "paths"))
         status |= show_paths(chosen, verdicts);
-    if (shows(chosen, "lifecycle"))
-        status |= show_lifecycle(chosen);
+    const auto show = [&](const char* table, auto measure) {
+        if (shows(chosen, table))
+            status |= say_end(chosen, table, measure());
+    };
+    show("lifecycle", [&] { return run_lifecycle(chosen.groups, chosen.out); });
+    show("heaps", [&] { return run_heaps(chosen.heaps, chosen.out, verdicts); });
+    show("density", [&] { return run_density(chosen.density, chosen.out, verdicts); });
+    show("giveback", [&] { return run_giveback(chosen.giveback, chosen.out, verdicts); });
+    show("programs", [&] { return run_programs(chosen.programs, chosen.out, verdicts); });
     return status | show_verdicts(chosen, verdicts);
 }
 

@@ -37,13 +37,18 @@ libmimalloc-dev       file:/usr/include/mimalloc*/mimalloc.h
 libgoogle-perftools-dev header:gperftools/tcmalloc.h
 libtbbmalloc2         file:/usr/lib/*/libtbbmalloc_proxy.so.2
 gnuplot-nox           cmd:gnuplot
+libboost-dev          header:boost/pool/pool.hpp
+libtalloc-dev         header:talloc.h
+libapr1-dev           header:apr-1*/apr_pools.h
+lua5.4                cmd:lua5.4
 "
 
 hard_build="g++ cmake ninja-build"
 hard_demo="$hard_build liblua5.4-dev libcli11-dev nlohmann-json3-dev"
 soft_test="spin valgrind liblua5.4-dev libcli11-dev nlohmann-json3-dev pkg-config libgtest-dev liburcu-dev clang clang-format python3 libsqlite3-dev
     sqlite3 redis-server redis-tools nginx-light apache2-utils postgresql postgresql-contrib stress-ng git perl"
-soft_bench="libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev libtbbmalloc2 gnuplot-nox"
+soft_bench="libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev libtbbmalloc2 gnuplot-nox libboost-dev libtalloc-dev libapr1-dev redis-server redis-tools
+    sqlite3 python3 lua5.4"
 
 apt_options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
 

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//
+// answers: what workers say to their questions.
+//
+// Idea.        A worker prints "NAME,VALUE" for each sample; samples of one name stand in the order of the rounds.
+// Concurrency. one caller.
+#pragma once
+
+#include "results.hpp"
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace allot_bench {
+
+/// Samples by name, in the order of the rounds.
+using answers = std::map<std::string, std::vector<double>>;
+
+/// The program of this build with that name, beside this one.
+std::filesystem::path beside(const std::string& name);
+
+/// Starts `worker` with a question and adds its samples to `all`, each name behind `prefix`. Returns: "" or what went wrong.
+std::string ask(const std::filesystem::path& worker, const std::vector<std::string>& question, answers& all,
+                const std::string& prefix = "");
+
+/// The samples of a name; empty if there are none.
+const std::vector<double>& samples_of(const answers& all, const std::string& name);
+
+/// The ratios of two rows, round by round.
+ratio ratio_between(const std::vector<double>& above, const std::vector<double>& below);
+
+/// Formats like printf.
+template <class... Numbers> std::string text(const char* format, Numbers... numbers) {
+    char buffer[128];
+    std::snprintf(buffer, sizeof buffer, format, numbers...);
+    return buffer;
+}
+
+void print_row(const std::string& what, const std::string& measured);
+
+/// Writes "what,round,value" lines to `file`, whose folder is made if need be. Returns: "" or what went wrong.
+std::string write_samples(const answers& all, const std::filesystem::path& file);
+
+} // namespace allot_bench
