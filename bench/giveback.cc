@@ -31,7 +31,8 @@ void print_way(const way& one, const answers& all, std::vector<verdict>& verdict
     print_row(one.title, text("%.1f MiB +- %.1f", left.median / mib, left.spread() / mib));
     print_row("  before the first group; at the peak",
               text("%.1f MiB; %.1f MiB", base.median / mib, sample("peak").median / mib));
-    print_row("  under the bar after", text("%.2f s +- %.2f", sample("seconds").median, sample("seconds").spread()));
+    print_row("  under the bar after",
+              text("%.2f s +- %.2f", sample("under_bar_s").median, sample("under_bar_s").spread()));
     // The slowest round counts, against the lowest bar.
     const double worst = left.most / mib;
     verdicts.push_back(

@@ -104,7 +104,7 @@ void watch(const plan& what, double lists, double bar) {
             under = seconds_since(start);
     }
     print("left", left);
-    print("seconds", under < 0 ? watch_s : under);
+    print("under_bar_s", under < 0 ? watch_s : under);
 }
 
 void measure(const plan& what) {

@@ -187,8 +187,8 @@ std::string measure(const programs_task& what, const std::vector<program>& found
                 const outcome ended = run_program(one, who.preload, folder);
                 if (!ended.trouble.empty())
                     return std::string{one.name} + " with " + who.name + ": " + ended.trouble;
-                all[key(one, who, "seconds")].push_back(ended.wall_s);
-                all[key(one, who, "cpu")].push_back(ended.cpu_s);
+                all[key(one, who, "wall_s")].push_back(ended.wall_s);
+                all[key(one, who, "cpu_s")].push_back(ended.cpu_s);
                 all[key(one, who, "bytes")].push_back(ended.most_resident_bytes);
             }
     }
@@ -208,7 +208,7 @@ void judge_program(const program& what, const std::vector<variant>& allocators, 
             best = &who;
     if (mine == nullptr || best == nullptr)
         return;
-    const char* const word = sample[0] == 's' ? "time" : "peak memory";
+    const char* const word = sample[0] == 'w' ? "time" : "peak memory";
     verdicts.push_back(judge(9, std::string{what.name} + ", " + word + " / best peer",
                              ratio_between(samples(*mine), samples(*best)), bar, "x"));
     verdicts.back().note = best->name;
@@ -217,11 +217,11 @@ void judge_program(const program& what, const std::vector<variant>& allocators, 
 void print_program(const program& what, const std::vector<variant>& allocators, const answers& all) {
     std::printf("\n%-16s %10s %7s %12s %14s %7s\n", what.name, "seconds", "+-", "processor s", "peak MiB", "+-");
     for (const variant& who : allocators) {
-        const figure seconds = sum_up(samples_of(all, key(what, who, "seconds")));
+        const figure seconds = sum_up(samples_of(all, key(what, who, "wall_s")));
         const figure bytes = sum_up(samples_of(all, key(what, who, "bytes")));
         std::printf("%-16s %10.3f %6.1f%% %12.3f %14.1f %6.1f%%\n", who.name.c_str(), seconds.median,
-                    seconds.spread_percent(), sum_up(samples_of(all, key(what, who, "cpu"))).median, bytes.median / mib,
-                    bytes.spread_percent());
+                    seconds.spread_percent(), sum_up(samples_of(all, key(what, who, "cpu_s"))).median,
+                    bytes.median / mib, bytes.spread_percent());
     }
 }
 
@@ -241,7 +241,7 @@ std::string run_programs(const programs_task& what, const fs::path& folder, std:
     std::printf("\nwhole programs under preload; medians of %zu rounds\n", what.rounds);
     for (const program& one : found) {
         print_program(one, allocators, all);
-        judge_program(one, allocators, all, "seconds", time_bar, verdicts);
+        judge_program(one, allocators, all, "wall_s", time_bar, verdicts);
         judge_program(one, allocators, all, "bytes", memory_bar, verdicts);
     }
     return write_samples(all, folder / "programs.csv");
