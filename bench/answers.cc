@@ -15,6 +15,24 @@ namespace allot_bench {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+/// Writes "what,round,value" lines. Returns: "" or what went wrong.
+std::string write_samples(const answers& all, const fs::path& file) {
+    std::error_code error;
+    fs::create_directories(file.parent_path(), error);
+    std::FILE* const out = std::fopen(file.c_str(), "w");
+    if (out == nullptr)
+        return file.string() + ": " + std::strerror(errno);
+    std::fprintf(out, "what,round,value\n");
+    for (const auto& [name, samples] : all)
+        for (std::size_t round = 0; round < samples.size(); ++round)
+            std::fprintf(out, "%s,%zu,%.4f\n", name.c_str(), round + 1, samples[round]);
+    return std::fclose(out) == 0 ? "" : std::strerror(errno);
+}
+
+} // namespace
+
 fs::path beside(const std::string& name) { return fs::read_symlink("/proc/self/exe").parent_path() / name; }
 
 std::string ask(const fs::path& worker, const std::vector<std::string>& question, answers& all,
@@ -47,17 +65,25 @@ void print_row(const std::string& what, const std::string& measured) {
     std::printf("%-48s %s\n", what.c_str(), measured.c_str());
 }
 
-std::string write_samples(const answers& all, const fs::path& file) {
-    std::error_code error;
-    fs::create_directories(file.parent_path(), error);
-    std::FILE* const out = std::fopen(file.c_str(), "w");
-    if (out == nullptr)
-        return file.string() + ": " + std::strerror(errno);
-    std::fprintf(out, "what,round,value\n");
-    for (const auto& [name, samples] : all)
-        for (std::size_t round = 0; round < samples.size(); ++round)
-            std::fprintf(out, "%s,%zu,%.4f\n", name.c_str(), round + 1, samples[round]);
-    return std::fclose(out) == 0 ? "" : std::strerror(errno);
+plot_line line_through(const answers& all, std::string title, const std::vector<std::string>& names, double unit,
+                       bool strong) {
+    plot_line line{std::move(title), {}, strong};
+    for (std::size_t place = 0; place < names.size(); ++place)
+        if (const std::vector<double>& samples = samples_of(all, names[place]); !samples.empty()) {
+            const figure found = sum_up(samples);
+            line.points.push_back(
+                {static_cast<double>(place), {found.median / unit, found.least / unit, found.most / unit}});
+        }
+    return line;
+}
+
+std::string write_and_draw(const answers& all, const std::vector<plot>& plots, const fs::path& folder,
+                           const std::string& name) {
+    if (std::string trouble = write_samples(all, folder / (name + ".csv")); !trouble.empty())
+        return trouble;
+    if (const std::string reason = draw(plots, folder, name); !reason.empty())
+        std::printf("left out  the plot: %s\n", reason.c_str());
+    return "";
 }
 
 } // namespace allot_bench

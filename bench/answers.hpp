@@ -6,6 +6,7 @@
 // Concurrency. one caller.
 #pragma once
 
+#include "plot.hpp"
 #include "results.hpp"
 
 #include <cstdio>
@@ -32,6 +33,14 @@ const std::vector<double>& samples_of(const answers& all, const std::string& nam
 /// The ratios of two rows, round by round.
 ratio ratio_between(const std::vector<double>& above, const std::vector<double>& below);
 
+/// A line of a plot through the samples of these names, divided by `unit`, at x = 0, 1, ...; names without samples have no point.
+plot_line line_through(const answers& all, std::string title, const std::vector<std::string>& names, double unit,
+                       bool strong);
+
+/// Writes the samples as NAME.csv and draws the plots into `folder`, which is made if need be. Returns: "" or what went wrong.
+std::string write_and_draw(const answers& all, const std::vector<plot>& plots, const std::filesystem::path& folder,
+                           const std::string& name);
+
 /// Formats like printf.
 template <class... Numbers> std::string text(const char* format, Numbers... numbers) {
     char buffer[128];
@@ -40,8 +49,5 @@ template <class... Numbers> std::string text(const char* format, Numbers... numb
 }
 
 void print_row(const std::string& what, const std::string& measured);
-
-/// Writes "what,round,value" lines to `file`, whose folder is made if need be. Returns: "" or what went wrong.
-std::string write_samples(const answers& all, const std::filesystem::path& file);
 
 } // namespace allot_bench

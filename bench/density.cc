@@ -69,7 +69,16 @@ std::string run_density(const density_task& what, const fs::path& folder, std::v
         const ratio bytes{sum_up(samples_of(all, key(one, ours, "bytes")))};
         verdicts.push_back(judge(6, std::string{"a tenant, "} + one.title, bytes, one.bar, "B"));
     }
-    return write_samples(all, folder / "density.csv");
+    plot picture{"density", "resident memory of a tenant", "objects in it", "bytes", {}, {}};
+    for (const tenant& one : tenants)
+        picture.x_names.emplace_back(one.shape);
+    for (const tenant_kind& kind : kinds) {
+        std::vector<std::string> names;
+        for (const tenant& one : tenants)
+            names.push_back(key(one, kind, "bytes"));
+        picture.lines.push_back(line_through(all, kind.name, names, 1, kind.is_ours()));
+    }
+    return write_and_draw(all, {picture}, folder, "density");
 }
 
 } // namespace allot_bench

@@ -21,7 +21,7 @@ struct density_task {
     std::size_t tenants = 10'000;
 };
 
-/// Measures, prints the table, adds its verdicts, and writes density.csv into `folder`, which is made if need be.
+/// Measures, prints the table, adds its verdicts, and writes density.csv and its plot into `folder`.
 ///
 /// Returns: "" or what went wrong.
 std::string run_density(const density_task& what, const std::filesystem::path& folder, std::vector<verdict>& verdicts);

@@ -56,7 +56,12 @@ std::string run_giveback(const giveback_task& what, const fs::path& folder, std:
                 what.peak_mib, what.groups, what.rounds);
     for (const way& one : ways)
         print_way(one, all, verdicts);
-    return write_samples(all, folder / "giveback.csv");
+    plot picture{"giveback", "memory that comes back", "", "resident MiB", {}, {"before", "peak", "2 s later"}};
+    for (const way& one : ways) {
+        const std::string name = std::string{one.name} + "_";
+        picture.lines.push_back(line_through(all, one.name, {name + "base", name + "peak", name + "left"}, mib, true));
+    }
+    return write_and_draw(all, {picture}, folder, "giveback");
 }
 
 } // namespace allot_bench

@@ -22,7 +22,7 @@ struct giveback_task {
     std::size_t groups = 50;
 };
 
-/// Measures, prints the table, adds its verdicts, and writes giveback.csv into `folder`, which is made if need be.
+/// Measures, prints the table, adds its verdicts, and writes giveback.csv and its plot into `folder`.
 ///
 /// Returns: "" or what went wrong.
 std::string run_giveback(const giveback_task& what, const std::filesystem::path& folder,

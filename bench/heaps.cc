@@ -123,7 +123,16 @@ std::string run_heaps(const heaps_task& what, const fs::path& folder, std::vecto
         print_request(one, kinds, all);
         judge_request(one, kinds, all, verdicts);
     }
-    return write_samples(all, folder / "heaps.csv");
+    plot picture{"heaps", "a heap for each request", "objects in it", "us", {}, {}};
+    for (const request& one : requests)
+        picture.x_names.emplace_back(one.shape);
+    for (const tenant_kind& kind : kinds) {
+        std::vector<std::string> names;
+        for (const request& one : requests)
+            names.push_back(key(one, kind, "settled"));
+        picture.lines.push_back(line_through(all, kind.name, names, 1e3, kind.is_ours()));
+    }
+    return write_and_draw(all, {picture}, folder, "heaps");
 }
 
 } // namespace allot_bench

@@ -21,7 +21,7 @@ struct heaps_task {
     std::size_t cell_ms = 150;
 };
 
-/// Measures, prints the table, adds its verdicts, and writes heaps.csv into `folder`, which is made if need be.
+/// Measures, prints the table, adds its verdicts, and writes heaps.csv and its plot into `folder`.
 ///
 /// Returns: "" or what went wrong.
 std::string run_heaps(const heaps_task& what, const std::filesystem::path& folder, std::vector<verdict>& verdicts);

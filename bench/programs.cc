@@ -225,6 +225,20 @@ void print_program(const program& what, const std::vector<variant>& allocators, 
     }
 }
 
+plot picture_of(const std::vector<program>& found, const std::vector<variant>& allocators, const answers& all,
+                const char* sample, const char* label, double unit) {
+    plot picture{std::string{"programs_"} + sample, "whole programs under preload", "", label, {}, {}};
+    for (const program& one : found)
+        picture.x_names.emplace_back(one.name);
+    for (const variant& who : allocators) {
+        std::vector<std::string> names;
+        for (const program& one : found)
+            names.push_back(key(one, who, sample));
+        picture.lines.push_back(line_through(all, who.name, names, unit, who.is == role::ours));
+    }
+    return picture;
+}
+
 } // namespace
 
 std::string run_programs(const programs_task& what, const fs::path& folder, std::vector<verdict>& verdicts) {
@@ -244,7 +258,10 @@ std::string run_programs(const programs_task& what, const fs::path& folder, std:
         judge_program(one, allocators, all, "wall_s", time_bar, verdicts);
         judge_program(one, allocators, all, "bytes", memory_bar, verdicts);
     }
-    return write_samples(all, folder / "programs.csv");
+    return write_and_draw(all,
+                          {picture_of(found, allocators, all, "wall_s", "seconds", 1),
+                           picture_of(found, allocators, all, "bytes", "peak resident MiB", mib)},
+                          folder, "programs");
 }
 
 } // namespace allot_bench

@@ -22,7 +22,7 @@ struct programs_task {
     std::vector<extra_peer> peers;
 };
 
-/// Measures, prints the table, adds its verdicts, and writes programs.csv into `folder`, which is made if need be.
+/// Measures, prints the table, adds its verdicts, and writes programs.csv and its plot into `folder`.
 ///
 /// Returns: "" or what went wrong.
 std::string run_programs(const programs_task& what, const std::filesystem::path& folder,
