@@ -129,7 +129,8 @@ bool callbacks_left() noexcept {
 }
 
 bool timer_is_due() noexcept {
-    const std::uint64_t at = timer_at_ns.load(std::memory_order_relaxed); // relaxed: hint
+    // (7) acquire: pairs with (4): who sees the time sees the function too.
+    const std::uint64_t at = timer_at_ns.load(std::memory_order_acquire);
     return at != 0 && platform::now_ns() >= at;
 }
 
@@ -137,7 +138,7 @@ std::size_t run_timer() noexcept ALLOT_REQUIRES(run_lock) {
     if (!timer_is_due())
         return 0;
     timer_at_ns.store(0, std::memory_order_relaxed);                       // relaxed: under the run lock
-    if (auto* function = timer_function.load(std::memory_order_relaxed)) { // relaxed: constant once set
+    if (auto* function = timer_function.load(std::memory_order_relaxed)) { // relaxed: ordered by (7)
         item_scope check(reinterpret_cast<const void*>(function));
         function();
     }
@@ -329,8 +330,8 @@ void ensure_worker() noexcept {
 void set_timer(void (*function)() noexcept, std::uint64_t delay_ns) noexcept {
     if (timer_at_ns.load(std::memory_order_relaxed) != 0) // relaxed: a lost race sets it twice, to nearly the same
         return;
-    timer_function.store(function, std::memory_order_relaxed); // relaxed: one function in practice
-    // (4) seq_cst: pairs with (5): either the worker sees the timer before it sleeps, or the wake finds it asleep.
+    timer_function.store(function, std::memory_order_relaxed); // relaxed: (4) publishes it
+    // (4) seq_cst: pairs with (5), (7): either the worker sees the timer before it sleeps, or the wake finds it asleep.
     timer_at_ns.store(platform::now_ns() + delay_ns, std::memory_order_seq_cst);
     worker_sleep.wake();
 }
