@@ -32,6 +32,8 @@ postgresql-contrib    file:/usr/lib/postgresql/*/bin/pgbench
 stress-ng             cmd:stress-ng
 git                   cmd:git
 perl                  cmd:perl
+g++-aarch64-linux-gnu cmd:aarch64-linux-gnu-g++
+qemu-user-static      cmd:qemu-aarch64-static
 libjemalloc-dev       header:jemalloc/jemalloc.h
 libmimalloc-dev       file:/usr/include/mimalloc*/mimalloc.h
 libgoogle-perftools-dev header:gperftools/tcmalloc.h
@@ -46,7 +48,7 @@ lua5.4                cmd:lua5.4
 hard_build="g++ cmake ninja-build"
 hard_demo="$hard_build liblua5.4-dev libcli11-dev nlohmann-json3-dev"
 soft_test="spin valgrind liblua5.4-dev libcli11-dev nlohmann-json3-dev pkg-config libgtest-dev liburcu-dev clang clang-format python3 libsqlite3-dev
-    sqlite3 redis-server redis-tools nginx-light apache2-utils postgresql postgresql-contrib stress-ng git perl"
+    sqlite3 redis-server redis-tools nginx-light apache2-utils postgresql postgresql-contrib stress-ng git perl g++-aarch64-linux-gnu qemu-user-static"
 soft_bench="libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev libtbbmalloc2 gnuplot-nox libboost-dev libtalloc-dev libapr1-dev redis-server redis-tools
     sqlite3 python3 lua5.4"
 
