@@ -84,8 +84,8 @@ struct alignas(cache_line_bytes) slab {
     /// reads it as a hint, when the slab may be another's already.
     std::atomic<std::uint16_t> empty_at;
     bool kept; ///< empty, and counted in its heap's `kept`
-    std::uint8_t reserved;
-    std::uint32_t reserved2;
+    std::uint8_t had; ///< blocks that it had when it became active, at most 255
+    std::uint32_t reserved;
     // Relaxed: a thread that compares it with its own id finds its own stores; others only ever see an id that is not theirs.
     std::atomic<std::uint32_t> owner; ///< fast id of the thread that may free without a lock; 0: nobody
     std::uint32_t object_bytes;

@@ -23,6 +23,8 @@ using sync::lock_guard;
 /// Bytes of empty slabs that a heap may keep, once it has given back what it wanted again; doubled each time that this happens.
 constexpr std::uint32_t keep_first = 1u << 16;
 constexpr std::uint32_t keep_most = 1u << 23;
+/// An exhausted slab that was made active with at least so many blocks waits in the queue for as many to come back.
+constexpr std::uint8_t queue_after = 4;
 
 /// Relaxed: the thread that compares the field with its own id finds its own stores; others see an id that is not theirs.
 void set_owner(slab& s, std::uint32_t id) noexcept { s.owner.store(id, std::memory_order_relaxed); }
@@ -198,18 +200,19 @@ void retire(slab& s) noexcept {
 void make_active(heap& h, slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::none && !s.kept);
     s.place = slab_place::active;
+    const std::uint32_t length = free_count(s.free_list);
+    s.had = static_cast<std::uint8_t>(length < 255 ? length : 255);
     set_owner(s, owner_id(s, h));
     h.active[s.cache->shape.index].store(&s,
                                          std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
 }
 
-/// A slab off the queue has no block: puts it on the full list. False if blocks came back meanwhile.
+/// A slab that is on no list has no block: puts it on the full list. False if blocks came back meanwhile. From now on others who
+/// free its blocks say so, also when it is in the queue again: to change the bit each time costs more than what it would save.
 bool make_full(heap& h, slab& s) noexcept {
     collect(s, 0, remote_notify);
-    if (s.free_list != 0) {
-        collect(s, remote_notify, 0);
+    if (s.free_list != 0)
         return false;
-    }
     s.place = slab_place::heap_full;
     const std::uint32_t id = s.owner.load(std::memory_order_relaxed); // relaxed: as set_owner
     set_owner(s, id != 0 ? id | owner_full : 0);
@@ -249,6 +252,13 @@ void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.
     s.place = slab_place::none;
 }
 
+/// A slab that was active and has no block left goes where blocks may come back to it. Few at a time come back to one that had few.
+void exhaust(heap& h, slab& s) noexcept {
+    deactivate(s);
+    if (s.had >= queue_after || !make_full(h, s))
+        queue_partial(h, s);
+}
+
 /// Makes a slab of the heap that has a free block the active one. Null if there is none.
 slab* next_slab(heap& h, std::uint32_t index) noexcept {
     slab* s = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held, or the own open section
@@ -256,8 +266,7 @@ slab* next_slab(heap& h, std::uint32_t index) noexcept {
         if (has_free_block(*s))
             return s;
         h.active[index].store(&empty_slab, std::memory_order_relaxed); // relaxed: as above
-        deactivate(*s);
-        queue_partial(h, *s);
+        exhaust(h, *s);
     }
     while (h.partial[index] != 0) {
         s = &slab_at(h.partial[index]);
@@ -321,10 +330,12 @@ void link_front(std::uint32_t& head, slab& s) noexcept {
 }
 
 void collect(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
-    // relaxed: an empty list may be left for later unless bits have to change.
-    if (clear == 0 && set == 0 && (remote_of(s).word.load(std::memory_order_relaxed) & remote_head_mask) == 0)
+    // relaxed: a list that is empty now may be left for later, unless bits have to change. (The exchange would also wait for
+    // the stores to blocks that are still on their way to memory.)
+    std::uint64_t word = remote_of(s).word.load(std::memory_order_relaxed);
+    if ((word & (remote_head_mask | clear)) == 0 && (word & set) == set)
         return;
-    const std::uint64_t word = take_remote(s, clear, set);
+    word = take_remote(s, clear, set);
     auto head = static_cast<std::uint16_t>(word & remote_head_mask);
     while (head != 0) {
         char* const block = start_of(s) + std::size_t{head - 1u} * 8;
@@ -404,8 +415,16 @@ void park(slab& s) noexcept {
 
 void make_partial(slab& s) noexcept {
     heap& h = *s.home;
+    const std::uint32_t index = s.cache->shape.index;
     unlink(h.full, s);
-    collect(s, remote_notify, 0);
+    slab* const active = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held, or the own open section
+    if (active->free_list == 0 && active != &empty_slab && active->carved == active->capacity) {
+        // The next allocation wants this block: it shall find it without looking.
+        s.place = slab_place::none;
+        make_active(h, s);
+        exhaust(h, *active);
+        return;
+    }
     set_owner(s, owner_id(s, h));
     queue_partial(h, s);
 }
