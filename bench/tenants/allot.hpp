@@ -33,7 +33,7 @@ class group_heap {
     static allot_group* tenant() {
         static allot_group* const made = [] {
             allot_group* group = nullptr;
-            if (allot_group_create(allot_root(), "tenant", nullptr, &group) != 0)
+            if (allot_group_create(allot_root(), "bench-tenant", nullptr, &group) != 0)
                 std::abort();
             return group;
         }();

@@ -22,7 +22,7 @@ bool enter() noexcept {
     if (tls.slot != &sync::no_slot) [[likely]]
         return true;
     if (tls.busy != 0)
-        return tls.active.load(std::memory_order_relaxed) != nullptr; // relaxed: own thread
+        return true; // the reserve serves it, if anything does
     if (!memcg::ensure_runtime())
         return false;
     slab::begin_thread();
@@ -34,7 +34,7 @@ bool enter() noexcept {
 void leave() noexcept {
     if (slab::nested() || (sync::tls.flags & sync::owns_the_world) != 0)
         return;
-    memcg::note_dirty_pages();
+    memcg::note_idle_memory();
     if (!sync::worker_running() && sync::work_due()) {
         platform::errno_guard keep;
         sync::try_run_ready();

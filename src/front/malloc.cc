@@ -54,7 +54,7 @@ void* calloc_block(std::size_t count, std::size_t size) noexcept {
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX)
         return fail_absurd(SIZE_MAX);
-    if (bytes <= slab::kmalloc_max_bytes) {
+    if (bytes <= ALLOT_KMALLOC_MAX) { // above, fresh pages need no zeroing
         void* const block = malloc_block(bytes);
         return block != nullptr ? std::memset(block, 0, bytes) : nullptr;
     }
@@ -139,7 +139,7 @@ void* realloc_block(void* block, std::size_t size) noexcept {
     // Half empty is the point from which a smaller block pays.
     if (size <= had && (size >= had / 2 || had <= 64))
         return block;
-    if (had > slab::kmalloc_max_bytes && size > slab::kmalloc_max_bytes && slab::resize_large(block, size))
+    if (had > ALLOT_KMALLOC_MAX && size > ALLOT_KMALLOC_MAX && slab::resize_large(block, size))
         return block;
     void* const fresh = block_like(block, size);
     if (fresh == nullptr)

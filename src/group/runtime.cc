@@ -109,7 +109,12 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
     records_restart_counts();
 }
 
-void decay() noexcept { slab::purge(); }
+void decay() noexcept {
+    slab::trim_idle_threads();
+    if (slab::pages_dirty() > dirty_pages_kept)
+        slab::purge();
+    note_idle_memory();
+}
 
 struct publication {
     const char* directory;
@@ -157,8 +162,8 @@ int publish_figures(const char* directory) noexcept {
     return job.result;
 }
 
-void note_dirty_pages() noexcept {
-    if (slab::pages_dirty() > dirty_pages_kept)
+void note_idle_memory() noexcept {
+    if (slab::pages_dirty() > dirty_pages_kept || slab::trim_is_wanted())
         sync::set_timer(decay, decay_ns);
 }
 

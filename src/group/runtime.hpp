@@ -16,7 +16,7 @@ namespace allot::memcg {
 void install_process_hooks() noexcept;
 /// Publishes the figures in a directory. Errors: negative errno. Context: task.
 int publish_figures(const char* directory) noexcept;
-/// Starts the decay timer if enough free pages hold contents. Context: task.
-void note_dirty_pages() noexcept;
+/// Starts the decay timer if enough free pages hold contents, or threads may keep slabs that they do not need. Context: task.
+void note_idle_memory() noexcept;
 
 } // namespace allot::memcg

@@ -98,21 +98,21 @@ std::size_t count_page(recount& all, slab::slab& s) noexcept {
     switch (slab::slab_kind{s.kind}) {
     case slab::slab_kind::owned:
         check_slab(all, s);
-        all.add(*s.cache->payer.load(std::memory_order_relaxed), charge_kind::slab, slab_bytes(s));
-        return std::size_t{1} << s.order;
+        all.add(*s.cache->payer.load(std::memory_order_relaxed), slab::kind_of_charge(*s.cache, s.kind), slab_bytes(s));
+        return s.pages;
     case slab::slab_kind::shared:
         check_slab(all, s);
         count_shared(all, s);
-        return std::size_t{1} << s.order;
+        return s.pages;
     case slab::slab_kind::large:
         ++all.report.objects;
         all.note_reference(s.payer->id);
-        all.add(*s.payer->payer.load(std::memory_order_relaxed), charge_kind::large, s.run_pages * page_bytes);
-        return s.run_pages;
+        all.add(*s.payer->payer.load(std::memory_order_relaxed), charge_kind::large, slab_bytes(s));
+        return s.pages;
     case slab::slab_kind::metadata:
     case slab::slab_kind::reserve:
         all.add(*slab::root_owner, charge_kind::metadata, slab_bytes(s));
-        return std::size_t{1} << s.order;
+        return s.pages;
     case slab::slab_kind::free_block:
         return std::size_t{1} << s.order;
     case slab::slab_kind::none:

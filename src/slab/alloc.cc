@@ -67,9 +67,8 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
         return {};
     }
     slab& s = *run.first;
-    set_heads(s, pages);
+    set_pages(s, pages);
     s.free_list = 0;
-    s.run_pages = pages;
     s.owner.store(0, std::memory_order_relaxed); // relaxed: handing the block over orders it
     s.object_bytes = 0;
     s.payer = owner.objects;
@@ -161,14 +160,14 @@ kmem_cache* child_under_slot(const cache_owner& owner, std::uint32_t index) noex
     return child_of(owner, index);
 }
 
-/// One attempt for the cache with `index` and the heap's group.
-void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, shortage* why) noexcept {
+/// One attempt for the cache with `index` and the heap's group; a run has room for `request` bytes.
+void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, std::size_t request, shortage* why) noexcept {
     if (kmem_cache* const child = child_under_slot(*h.owner, index))
         return alloc_owned(h, *child, why);
     kmem_cache& root = *root_cache_at(index);
     note_cold(*h.owner, root);
     if (is_run(root))
-        return alloc_run_for(*h.owner, root.shape.object_bytes, page_bytes, why).block;
+        return alloc_run_for(*h.owner, request, page_bytes, why).block;
     return alloc_shared(heaps, *h.owner, root, why);
 }
 
@@ -219,7 +218,7 @@ void* alloc_slow(std::uint32_t index, std::size_t request) noexcept {
     return with_reclaim(request,
                         [&](cold_section& here, shortage* why) noexcept -> fresh_block {
                             heap* const h = effective_heap(here.slot(), &why->over);
-                            return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
+                            return {h != nullptr ? try_cache(here.heaps(), *h, index, request, why) : nullptr, false};
                         })
         .block;
 }
@@ -248,14 +247,14 @@ fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t 
         if (index == kmalloc_class_count)
             return alloc_run_for(payer, bytes, alignment, why);
         heap* const h = find_or_make_heap(here.slot(), payer, &why->over);
-        return {h != nullptr ? try_cache(here.heaps(), *h, index, why) : nullptr, false};
+        return {h != nullptr ? try_cache(here.heaps(), *h, index, bytes, why) : nullptr, false};
     });
 }
 
 bool resize_large(void* block, std::size_t bytes) noexcept {
     slab& s = *slab_of(block);
     const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
-    const std::size_t had = s.run_pages;
+    const std::size_t had = s.pages;
     if (s.kind != slab_kind::large || pages > had || nested())
         return false;
     if (pages == had)
@@ -263,7 +262,7 @@ bool resize_large(void* block, std::size_t bytes) noexcept {
     cold_section here;
     sync::rcu_guard section;
     cache_owner& payer = s.payer->load_payer();
-    s.run_pages = pages;
+    s.pages = static_cast<std::uint32_t>(pages);
     counter::uncharge_pages(payer, (had - pages) * page_bytes, counter::charge_kind::large);
     slab& rest = slab_at(page_index(s) + static_cast<std::uint32_t>(pages));
     rest.kind = slab_kind::none;
@@ -278,7 +277,7 @@ std::size_t usable_bytes(const void* block) noexcept {
     case slab_kind::shared:
         return s.cache->shape.user_bytes;
     case slab_kind::large:
-        return s.run_pages * page_bytes;
+        return slab_bytes(s);
     case slab_kind::reserve:
         return s.object_bytes;
     default:

@@ -54,6 +54,10 @@ void defer_free(slab& s) noexcept;
 /// Processes what nested frees and dead slots left. Runs on the executor.
 void sweep_deferred() noexcept;
 
+/// Has threads that allocated nothing since the last call give back the empty slabs that they keep. Context: task.
+void trim_idle_threads() noexcept;
+/// True if there may be threads that have to be looked at again. Context: any.
+bool trim_is_wanted() noexcept;
 /// Gives all free pages back to the system, those in the threads' stashes too. Returns bytes. Context: task.
 std::uint64_t purge() noexcept;
 /// In a forked child: makes the layer's own items ready to be queued. Context: fork_child.

@@ -78,14 +78,14 @@ class slab_kind_field {
 enum class slab_place : std::uint8_t { none, active, heap_partial, heap_full, node_partial, node_full };
 
 struct alignas(cache_line_bytes) slab {
-    free_word free_list;     ///< blocks free to whoever holds the slab; 0 sends the fast path to the slow one
-    std::uint64_t run_pages; ///< large: pages of the run
+    free_word free_list; ///< blocks free to whoever holds the slab; 0 sends the fast path to the slow one
+    std::uint64_t reserved;
     /// Length of the free list at which a free finds the slab empty; never_empty: nobody wants to know. Relaxed: the fast path
     /// reads it as a hint, when the slab may be another's already.
     std::atomic<std::uint16_t> empty_at;
-    bool kept; ///< empty, and counted in its heap's `kept`
-    std::uint8_t had; ///< blocks that it had when it became active, at most 255
-    std::uint32_t reserved;
+    bool kept;           ///< empty, and counted in its heap's `kept`
+    std::uint8_t had;    ///< blocks that it had when it became active, at most 255
+    std::uint32_t pages; ///< pages that it consists of; not of a free block
     // Relaxed: a thread that compares it with its own id finds its own stores; others only ever see an id that is not theirs.
     std::atomic<std::uint32_t> owner; ///< fast id of the thread that may free without a lock; 0: nobody
     std::uint32_t object_bytes;
@@ -142,23 +142,32 @@ ALLOT_INLINE std::size_t page_of(const void* address) noexcept {
 }
 /// The descriptor of the slab or run that `address` lies in (of a run: only for its first page).
 ALLOT_INLINE slab* slab_of(const void* address) noexcept { return &arena.slabs[arena.heads[page_of(address)]]; }
-/// Place of a page's descriptor, and the page of a place. The first pages of large slabs are multiples of 16; side by side their
-/// descriptors would fall into the same few sets of the processor's cache as the blocks do, and be gone at every free.
-constexpr std::uint32_t spread(std::uint32_t page) noexcept { return page ^ (page >> 4 & 15); }
-ALLOT_INLINE std::uint32_t page_index(const slab& s) noexcept {
-    return spread(static_cast<std::uint32_t>(&s - arena.slabs));
+/// Place of a page's descriptor , and the page of a place. The first pages of large slabs are
+/// multiples of 16 and more; in that order their descriptors would fall into the same few sets of the processor's cache as the
+/// blocks do, and be gone at every free.
+constexpr std::uint32_t place_of(std::uint32_t page) noexcept {
+    page ^= page >> 4 & 15;
+    return page ^ (page >> 6 & 63);
 }
-ALLOT_INLINE slab& slab_at(std::uint32_t page) noexcept { return arena.slabs[spread(page)]; }
+constexpr std::uint32_t page_at(std::uint32_t place) noexcept {
+    place ^= place >> 6 & 63;
+    return place ^ (place >> 4 & 15);
+}
+ALLOT_INLINE std::uint32_t page_index(const slab& s) noexcept {
+    return page_at(static_cast<std::uint32_t>(&s - arena.slabs));
+}
+ALLOT_INLINE slab& slab_at(std::uint32_t page) noexcept { return arena.slabs[place_of(page)]; }
 ALLOT_INLINE char* start_of(const slab& s) noexcept {
     return arena.base + (static_cast<std::size_t>(page_index(s)) << page_shift);
 }
 ALLOT_INLINE slab_remote& remote_of(const slab& s) noexcept { return arena.remotes[&s - arena.slabs]; }
 ALLOT_INLINE slab& slab_of_remote(const slab_remote& r) noexcept { return arena.slabs[&r - arena.remotes]; }
-inline std::size_t slab_bytes(const slab& s) noexcept { return page_bytes << s.order; }
-/// Makes addresses in the slab's pages lead to it.
-inline void set_heads(const slab& s, std::size_t pages) noexcept {
+inline std::size_t slab_bytes(const slab& s) noexcept { return std::size_t{s.pages} * page_bytes; }
+/// Makes it consist of `pages`, and addresses in them lead to it.
+inline void set_pages(slab& s, std::size_t pages) noexcept {
+    s.pages = static_cast<std::uint32_t>(pages);
     const auto place = static_cast<std::uint32_t>(&s - arena.slabs);
-    const std::uint32_t first = spread(place);
+    const std::uint32_t first = page_at(place);
     for (std::size_t i = 0; i < pages; ++i)
         arena.heads[first + i] = place;
 }

@@ -180,9 +180,10 @@ bool create_child(cache_owner& owner, std::uint32_t index) noexcept {
 
 unsigned order_min_for(std::uint32_t object_bytes) noexcept {
     constexpr std::uint32_t objects_min = 4;
+    constexpr std::size_t slab_bytes_min = 65536; // enough, however few objects that is
     unsigned order = 0;
     while (order < slab_order_max && (page_bytes << order) / object_bytes < objects_min &&
-           (page_bytes << order) < 2 * std::size_t{kmalloc_max_bytes})
+           (page_bytes << order) < slab_bytes_min)
         ++order;
     return order;
 }
@@ -198,8 +199,9 @@ void complete_shape(cache_shape& shape, std::size_t alignment) noexcept {
     }
     bytes = round_up(bytes < sizeof(void*) ? sizeof(void*) : bytes, alignment);
     shape.object_bytes = static_cast<std::uint32_t>(bytes);
-    shape.reciprocal = ((std::uint64_t{1} << 32) + bytes - 1) / bytes;
     shape.order_min = static_cast<std::uint8_t>(order_min_for(shape.object_bytes));
+    shape.pages = bytes > several_max_bytes ? static_cast<std::uint16_t>(bytes / page_bytes) : 0;
+    shape.reciprocal = shape.pages != 0 ? 0 : ((std::uint64_t{1} << 32) + bytes - 1) / bytes;
 }
 
 bool same_shape(const kmem_cache& cache, const cache_shape& shape, const char* name) noexcept {
@@ -284,7 +286,7 @@ bool kmalloc_caches_init() noexcept {
         complete_shape(shape, 8);
         char name[cache_name_bytes] = "kmalloc-";
         char* at = name + 8;
-        std::uint32_t divisor = 10000;
+        std::uint32_t divisor = 1'000'000;
         while (divisor > shape.user_bytes)
             divisor /= 10;
         for (; divisor != 0; divisor /= 10)

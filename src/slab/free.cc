@@ -131,7 +131,7 @@ void free_remote(slab& s, void* block) noexcept {
 
 /// Slot held.
 void release_large(slab& s) noexcept {
-    const std::size_t pages = s.run_pages;
+    const std::size_t pages = s.pages;
     obj_cgroup& payer = *s.payer;
     s.kind = slab_kind::none;
     {

@@ -53,7 +53,7 @@ struct heap {
 };
 
 inline constexpr active_table* empty_table = sync::no_blocks.entry;
-inline constexpr std::uint32_t small_capacity = 64;
+inline constexpr std::uint32_t small_capacity = 84; // a table in 1 KiB, with room for two dozen caches of the user
 inline constexpr std::size_t heap_map_count = 1024;
 /// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
 inline constexpr std::uint32_t heaps_per_thread_max = 1024;
@@ -80,6 +80,8 @@ struct thread_heaps {
     page_stash stash{};
     std::atomic<slab_remote*> queue{nullptr}; ///< slabs with work for this slot, pushed by others
     std::uint64_t credited = 0;               ///< thread_state::allocations that heaps know of
+    std::uint64_t seen = 0;                   ///< thread_state::allocations at the last trim_idle_threads()
+    bool trimmed = false;                     ///< it has nothing idle since
     bool fast = false;                        ///< the thread may use the fast path
     active_table root_active[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};

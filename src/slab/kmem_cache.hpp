@@ -34,6 +34,8 @@ struct cache_owner;
 
 inline constexpr std::uint32_t cache_count_max = 256;
 inline constexpr unsigned slab_order_max = 4; // 64 KiB
+/// Above this a slab holds one object.
+inline constexpr std::uint32_t several_max_bytes = 36864;
 /// Cold objects above this are runs of pages of their own: a shared slab would hold too few.
 inline constexpr std::uint32_t shared_object_max_bytes = 2048;
 inline constexpr std::size_t cache_name_bytes = 32;
@@ -49,7 +51,8 @@ struct cache_shape {
     std::uint32_t flags = 0;
     std::uint32_t index = 0; ///< place in every table of caches
     std::uint8_t order_min = 0;
-    std::uint64_t reciprocal = 0; ///< ceil(2^32 / object_bytes)
+    std::uint16_t pages = 0;      ///< of a slab with one object; 0: slabs hold more, and have 2^order pages
+    std::uint64_t reciprocal = 0; ///< ceil(2^32 / object_bytes); 0 if a slab holds one object
     void (*constructor)(void*) = nullptr;
 };
 
@@ -142,6 +145,13 @@ inline kmem_cache* child_of(const cache_owner& owner, std::uint32_t index) noexc
     ALLOT_TEST_POINT("child_of:array_read");
     // (2) acquire: pairs with cache_lifecycle.cc(2): who sees the child also sees it initialised.
     return array->entry[index].load(std::memory_order_acquire);
+}
+
+/// What a slab is charged as. Blocks too large for ALLOT_KMALLOC_MAX are large ones, in whatever they lie.
+inline counter::charge_kind kind_of_charge(const kmem_cache& cache, slab_kind kind) noexcept {
+    if (kind == slab_kind::shared)
+        return counter::charge_kind::shared;
+    return cache.shape.pages != 0 ? counter::charge_kind::large : counter::charge_kind::slab;
 }
 
 /// Number of the object at `block` in its slab.

@@ -54,7 +54,7 @@ bool add_page(std::size_t index, counter::page_counter** over) noexcept ALLOT_RE
         return false;
     }
     slab& s = *run.first;
-    set_heads(s, 1);
+    set_pages(s, 1);
     const std::size_t bytes = std::size_t{1} << (index + smallest_shift);
     s.kind = slab_kind::metadata;
     s.order = 0;

@@ -176,6 +176,25 @@ slab* take_dirty(unsigned order_min) noexcept {
     return nullptr;
 }
 
+/// Gives back the descriptors of a whole chunk that is off its list, but for the page with those of its first pages. All zero
+/// says the same as they did: no first page of anything. Returns bytes.
+std::uint64_t discard_descriptors(const slab& first) noexcept {
+    static_assert(static_cast<int>(slab_kind::none) == 0);
+    constexpr std::size_t kept = page_bytes / sizeof(slab); // descriptors
+    const std::size_t page = page_index(first);
+    struct part {
+        void* begin;
+        std::size_t bytes;
+    };
+    const part parts[] = {{&arena.slabs[page + kept], (chunk_pages - kept) * sizeof(slab)},
+                          {&arena.remotes[page], chunk_pages * sizeof(slab_remote)},
+                          {&arena.heads[page], chunk_pages * sizeof(std::uint32_t)}};
+    std::uint64_t bytes = 0;
+    for (const part& each : parts)
+        bytes += platform::discard(each.begin, each.bytes) ? each.bytes : 0;
+    return bytes;
+}
+
 } // namespace
 
 page_run alloc_pages(unsigned order) noexcept {
@@ -254,6 +273,8 @@ std::uint64_t purge_pages(unsigned order_min) noexcept {
         const unsigned order = block->order;
         const bool dropped = platform::discard(start_of(*block), page_bytes << order);
         bytes += dropped ? page_bytes << order : 0;
+        if (dropped && order == chunk_order)
+            bytes += discard_descriptors(*block);
         lock_guard hold(page_lock);
         free_block(page_index(*block), order, !dropped);
         if (!dropped)

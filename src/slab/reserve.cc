@@ -27,7 +27,7 @@ bool reserve_init() noexcept {
         !counter::try_charge_pages(*root_owner, page_bytes << order, counter::charge_kind::metadata, &over))
         return false;
     cells = run.first;
-    set_heads(*cells, std::size_t{1} << order);
+    set_pages(*cells, std::size_t{1} << order);
     cells->kind = slab_kind::reserve;
     cells->order = order;
     cells->object_bytes = cell_bytes;

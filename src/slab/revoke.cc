@@ -19,6 +19,7 @@ namespace allot::slab {
 namespace {
 
 std::atomic<bool> world_stopped{false};
+std::atomic<bool> trim_wanted{false}; // a hint
 
 /// True if this thread may work without its slot's lock at all: somebody else can make it stop.
 bool sections_allowed() noexcept { return ALLOT_TSAN || platform::membarrier_ready(); }
@@ -229,6 +230,40 @@ void park_dead_threads() noexcept {
         thread_heaps& heaps = heaps_of(slot);
         drain_queue(slot);
         give_up_heaps(heaps);
+    }
+}
+
+void want_trim() noexcept {
+    if (!trim_wanted.load(std::memory_order_relaxed)) // relaxed: a hint
+        trim_wanted.store(true, std::memory_order_relaxed);
+}
+
+bool trim_is_wanted() noexcept { return trim_wanted.load(std::memory_order_relaxed); } // relaxed: a hint
+
+void trim_idle_threads() noexcept {
+    trim_wanted.store(false, std::memory_order_relaxed); // relaxed: a hint
+    sync::busy_scope busy;
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; i < end; ++i) {
+        sync::thread_slot& slot = sync::slot_at(i);
+        sync::lock_guard hold(slot.lock);
+        thread_heaps& heaps = heaps_of(slot);
+        const sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed); // relaxed: slot held
+        if (thread == nullptr)
+            continue;
+        // relaxed: a figure.
+        if (const std::uint64_t now = thread->allocations.load(std::memory_order_relaxed); now != heaps.seen) {
+            heaps.seen = now;
+            heaps.trimmed = false;
+            want_trim(); // the next time it may be idle
+        } else if (!heaps.trimmed) {
+            close_thread(slot);
+            trim(heaps.root);
+            trim(heaps.shared);
+            for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+                trim(*h);
+            heaps.trimmed = true;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //
 // size_class: the sizes that kmalloc serves from slabs.
 //
-// Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 32 KiB, so above 64 bytes at most a
+// Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 1 MiB, so above 64 bytes at most a
 //              fifth of a block is rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Two tables of
 //              bytes tell the class, a fine one for small sizes and a coarse one above.
 // Concurrency. constants.
@@ -17,10 +17,10 @@
 
 namespace allot::slab {
 
-inline constexpr std::size_t kmalloc_max_bytes = 32768;
+inline constexpr std::size_t kmalloc_max_bytes = std::size_t{1} << 20;
 inline constexpr std::size_t small_table_max_bytes = 1024;
 inline constexpr std::size_t medium_step_bytes = 256;
-inline constexpr std::uint32_t kmalloc_class_count = 41;
+inline constexpr std::uint32_t kmalloc_class_count = 61;
 
 namespace detail {
 
@@ -66,9 +66,9 @@ constexpr auto make_medium_table() noexcept {
 }
 
 constexpr auto make_bytes_table() noexcept {
-    std::array<std::uint16_t, kmalloc_class_count> table{};
+    std::array<std::uint32_t, kmalloc_class_count> table{};
     for (std::uint32_t i = 0; i < kmalloc_class_count; ++i)
-        table[i] = static_cast<std::uint16_t>(reference_bytes(i));
+        table[i] = static_cast<std::uint32_t>(reference_bytes(i));
     return table;
 }
 

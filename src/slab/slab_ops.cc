@@ -12,6 +12,7 @@
 #include "slab/page_alloc.hpp"
 #include "sync/test_point.hpp"
 
+#include <bit>
 #include <cstring>
 
 namespace allot::slab {
@@ -22,7 +23,7 @@ using sync::lock_guard;
 
 /// Bytes of empty slabs that a heap may keep, once it has given back what it wanted again; doubled each time that this happens.
 constexpr std::uint32_t keep_first = 1u << 16;
-constexpr std::uint32_t keep_most = 1u << 23;
+constexpr std::uint32_t keep_most = 1u << 26;
 /// An exhausted slab that was made active with at least so many blocks waits in the queue for as many to come back.
 constexpr std::uint8_t queue_after = 4;
 
@@ -38,42 +39,57 @@ std::uint32_t owner_id(const slab& s, const heap& h) noexcept {
     return fast ? h.slot->index : 0;
 }
 
-unsigned order_for(const kmem_cache& cache) noexcept {
+/// Pages of the next slab: the first ones of a cache are small, so that many small groups stay small.
+std::size_t pages_for(const kmem_cache& cache) noexcept {
+    if (cache.shape.pages != 0)
+        return cache.shape.pages;
     // relaxed: a hint for the size of the next slab.
     const std::uint32_t slabs = cache.nr_slabs.load(std::memory_order_relaxed);
     unsigned order = cache.shape.order_min;
     for (std::uint32_t step = 2; step <= slabs && order < slab_order_max; step *= 2)
         ++order;
-    return order;
+    return std::size_t{1} << order;
 }
 
-std::uint16_t capacity_of(const kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
+std::size_t pages_min(const kmem_cache& cache) noexcept {
+    return cache.shape.pages != 0 ? cache.shape.pages : std::size_t{1} << cache.shape.order_min;
+}
+
+std::uint16_t capacity_of(const kmem_cache& cache, std::size_t pages, slab_kind kind) noexcept {
     const std::size_t each = cache.shape.object_bytes + (kind == slab_kind::shared ? sizeof(std::uint32_t) : 0);
-    return static_cast<std::uint16_t>((page_bytes << order) / each);
+    return static_cast<std::uint16_t>(pages * page_bytes / each);
 }
 
-counter::charge_kind kind_of_charge(slab_kind kind) noexcept {
-    return kind == slab_kind::shared ? counter::charge_kind::shared : counter::charge_kind::slab;
-}
-
-bool charge_slab(kmem_cache& cache, unsigned order, slab_kind kind, shortage* why) noexcept {
+bool charge_slab(kmem_cache& cache, std::size_t pages, slab_kind kind, shortage* why) noexcept {
     sync::rcu_guard section;
     cache_owner& payer = load_payer(cache.payer);
     ALLOT_TEST_POINT("charge_slab:payer_read");
-    why->wanted = page_bytes << order;
+    why->wanted = pages * page_bytes;
     why->over = nullptr;
-    return counter::try_charge_pages(payer, page_bytes << order, kind_of_charge(kind), &why->over);
+    return counter::try_charge_pages(payer, pages * page_bytes, kind_of_charge(cache, kind), &why->over);
 }
 
-void uncharge_slab(kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
+void uncharge_slab(kmem_cache& cache, std::size_t pages, slab_kind kind) noexcept {
     sync::rcu_guard section;
     cache_owner& payer = load_payer(cache.payer);
     ALLOT_TEST_POINT("uncharge_slab:payer_read");
-    counter::uncharge_pages(payer, page_bytes << order, kind_of_charge(kind));
+    counter::uncharge_pages(payer, pages * page_bytes, kind_of_charge(cache, kind));
 }
 
-void init_slab(slab& s, kmem_cache& cache, unsigned order, slab_kind kind) noexcept {
-    set_heads(s, std::size_t{1} << order);
+page_run take_pages(page_stash& stash, const kmem_cache& cache, std::size_t pages) noexcept {
+    return cache.shape.pages != 0 ? alloc_run(pages, 1)
+                                  : alloc_pages(stash, static_cast<unsigned>(std::countr_zero(pages)));
+}
+
+void give_pages(page_stash& stash, const kmem_cache& cache, slab& s) noexcept {
+    if (cache.shape.pages != 0)
+        free_pages(s, s.pages);
+    else
+        free_pages(stash, s, static_cast<unsigned>(std::countr_zero(s.pages)));
+}
+
+void init_slab(slab& s, kmem_cache& cache, std::size_t pages, slab_kind kind) noexcept {
+    set_pages(s, pages);
     s.free_list = 0;
     set_empty_at(s, never_empty);
     s.kept = false;
@@ -82,9 +98,8 @@ void init_slab(slab& s, kmem_cache& cache, unsigned order, slab_kind kind) noexc
     s.cache = &cache;
     s.home = nullptr;
     s.next = s.prev = 0;
-    s.capacity = capacity_of(cache, order, kind);
+    s.capacity = capacity_of(cache, pages, kind);
     s.carved = 0;
-    s.order = static_cast<std::uint8_t>(order);
     s.place = slab_place::none;
     s.kind = kind;
     // relaxed: no block of the slab is known to anybody yet; handing one over orders it.
@@ -100,24 +115,24 @@ void construct_objects(slab& s) noexcept {
         s.cache->shape.constructor(start_of(s) + std::size_t{i} * s.object_bytes);
 }
 
-slab* new_slab_of_order(heap& h, kmem_cache& cache, unsigned order, shortage* why) noexcept {
+slab* new_slab_of(heap& h, kmem_cache& cache, std::size_t pages, shortage* why) noexcept {
     const slab_kind kind = cache.is_root() ? slab_kind::shared : slab_kind::owned;
-    if (!charge_slab(cache, order, kind, why))
+    if (!charge_slab(cache, pages, kind, why))
         return nullptr;
-    const page_run run = alloc_pages(heaps_of(*h.slot).stash, order);
+    const page_run run = take_pages(heaps_of(*h.slot).stash, cache, pages);
     if (run.first == nullptr) {
-        uncharge_slab(cache, order, kind);
+        uncharge_slab(cache, pages, kind);
         why->over = nullptr;
         return nullptr;
     }
     slab& s = *run.first;
-    init_slab(s, cache, order, kind);
+    init_slab(s, cache, pages, kind);
     construct_objects(s);
     debug_new_slab(s);
     // relaxed: the caller holds the cache alive (its entry in the array, or the root cache).
     cache.refs.fetch_add(1, std::memory_order_relaxed);
-    cache.nr_slabs.fetch_add(1, std::memory_order_relaxed);                         // relaxed: a hint and a statistic
-    cache.nr_pages.fetch_add(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: a statistic
+    cache.nr_slabs.fetch_add(1, std::memory_order_relaxed);     // relaxed: a hint and a statistic
+    cache.nr_pages.fetch_add(pages, std::memory_order_relaxed); // relaxed: a statistic
     s.home = &h;
     // relaxed: as in init_slab.
     remote_of(s).word.store(remote_frozen | std::uint64_t{h.slot->index} << remote_slot_shift,
@@ -127,14 +142,16 @@ slab* new_slab_of_order(heap& h, kmem_cache& cache, unsigned order, shortage* wh
 }
 
 slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    want_trim();
     if (h.gave_back) {
         // What it gives back it wants again: it may keep more the next time.
         h.gave_back = false;
         h.keep_max = h.keep_max < keep_first ? keep_first : h.keep_max < keep_most ? 2 * h.keep_max : keep_most;
     }
-    for (unsigned order = order_for(cache);; order = cache.shape.order_min) {
-        slab* const s = new_slab_of_order(h, cache, order, why);
-        if (s != nullptr || order == cache.shape.order_min)
+    const std::size_t least = pages_min(cache);
+    for (std::size_t pages = pages_for(cache);; pages = least) {
+        slab* const s = new_slab_of(h, cache, pages, why);
+        if (s != nullptr || pages == least)
             return s;
     }
 }
@@ -157,16 +174,16 @@ void release_slab(sync::thread_slot& slot, slab& s) noexcept {
 
 void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
     kmem_cache& cache = *s.cache;
-    const unsigned order = s.order;
+    const std::size_t pages = s.pages;
     const slab_kind kind = s.kind;
     s.kind = slab_kind::none;
     set_owner(s, 0);
     s.capacity = 0;
     s.cache = nullptr;
-    uncharge_slab(cache, order, kind);
-    free_pages(heaps_of(slot).stash, s, order);
-    cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed);                         // relaxed: a hint and a statistic
-    cache.nr_pages.fetch_sub(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: a statistic
+    uncharge_slab(cache, pages, kind);
+    give_pages(heaps_of(slot).stash, cache, s);
+    cache.nr_slabs.fetch_sub(1, std::memory_order_relaxed);     // relaxed: a hint and a statistic
+    cache.nr_pages.fetch_sub(pages, std::memory_order_relaxed); // relaxed: a statistic
     put_cache(cache);
 }
 
@@ -186,15 +203,19 @@ void queue_partial(heap& h, slab& s) noexcept {
     link_back(h.partial[s.cache->shape.index], s);
 }
 
+void release_queued(heap& h, slab& s) noexcept {
+    unqueue(h, s);
+    unfreeze_home(s);
+    release_slab(*h.slot, s);
+}
+
 /// Releases an empty frozen slab that is in its heap's queue, unless the heap may keep it.
 void retire(slab& s) noexcept {
     heap& h = *s.home;
     if (is_queued(s) || keep_empty(s))
         return;
-    unqueue(h, s);
-    unfreeze_home(s);
     h.gave_back = true;
-    release_slab(*h.slot, s);
+    release_queued(h, s);
 }
 
 void make_active(heap& h, slab& s) noexcept {
@@ -440,8 +461,8 @@ bool keep_empty(slab& s) noexcept {
     heap& h = *s.home;
     if (h.dropped || is_queued(s))
         return false;
-    const bool only_one = s.next == page_index(s);
     const auto bytes = static_cast<std::uint32_t>(slab_bytes(s));
+    const bool only_one = s.next == page_index(s) && bytes <= keep_first;
     if (only_one || s.kept)
         return true;
     if (h.kept + bytes > h.keep_max)
@@ -451,17 +472,20 @@ bool keep_empty(slab& s) noexcept {
     return true;
 }
 
-void trim_kept(heap& h) noexcept {
-    h.keep_max = 0;
+void trim(heap& h) noexcept {
+    h.keep_max /= 2;
     for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
+        slab* const active = h.active[i].load(std::memory_order_relaxed); // relaxed: slot held and closed
+        if (active != &empty_slab && active->empty()) {
+            h.active[i].store(&empty_slab, std::memory_order_relaxed); // relaxed: as above
+            deactivate(*active);
+            queue_partial(h, *active);
+        }
         slab* following = nullptr;
         for (slab* s = first_in(h.partial[i]); s != nullptr; s = following) {
             following = next_in(h.partial[i], *s);
-            if (!s->empty() || is_queued(*s))
-                continue;
-            unqueue(h, *s);
-            unfreeze_home(*s);
-            release_slab(*h.slot, *s);
+            if (s->empty() && !is_queued(*s))
+                release_queued(h, *s);
         }
     }
 }

@@ -75,8 +75,10 @@ void make_partial(slab& s) noexcept;
 void after_local_free(slab& s) noexcept;
 /// Keeps an empty slab of the queue for its heap, if the heap may keep one more. Slot held, or inside an open section.
 [[nodiscard]] bool keep_empty(slab& s) noexcept;
-/// Gives back the empty slabs that the heap keeps. Slot held and closed.
-void trim_kept(heap& h) noexcept;
+/// Notes that a thread has taken a slab, which it may keep longer than it needs it. Context: any.
+void want_trim() noexcept;
+/// Gives back the empty slabs of the heap; it may keep half as many from now on. Slot held and closed.
+void trim(heap& h) noexcept;
 /// Does what a freer of a queued slab has to do. Slot held; any slot.
 void process_queued(sync::thread_slot& slot, slab& s) noexcept;
 /// To be called after slabs of a slot were parked: who saw one frozen there, inside a section, may still queue it for that slot, whose

@@ -15,7 +15,7 @@ using namespace allot_bench;
 /// Charged to the tenant that the heaps hang below, bytes.
 std::uint64_t charged() {
     allot_group* tenant = nullptr;
-    if (allot_group_find("/tenant", &tenant) != 0)
+    if (allot_group_find("/bench-tenant", &tenant) != 0)
         return 0;
     allot_stat figures{};
     allot_group_stat(tenant, &figures);
@@ -38,7 +38,7 @@ TEST(bench_tenant_heaps, objects_are_charged_until_the_heap_ends) {
     group_heap::settle();
     EXPECT_EQ(charged(), 0u);
     allot_group* gone = nullptr;
-    EXPECT_NE(allot_group_find("/tenant/request", &gone), 0);
+    EXPECT_NE(allot_group_find("/bench-tenant/request", &gone), 0);
 }
 
 TEST(bench_tenant_heaps, a_heap_is_found_by_its_name_and_no_other) {

@@ -215,7 +215,7 @@ TEST_F(recount, finds_a_large_block_of_the_wrong_length_or_owner) {
     slab::slab& s = *slab::slab_of(made[0]);
     ASSERT_EQ(s.kind, slab::slab_kind::large);
     EXPECT_TRUE(is_found(
-        "large bytes of tenant", [&] { --s.run_pages; }, [&] { ++s.run_pages; }));
+        "large bytes of tenant", [&] { --s.pages; }, [&] { ++s.pages; }));
     slab::obj_cgroup* const right = s.payer;
     EXPECT_TRUE(is_found(
         "large bytes of ", [&] { s.payer = inside(other).objects; }, [&] { s.payer = right; }));

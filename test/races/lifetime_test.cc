@@ -324,7 +324,7 @@ TEST_F(races, race_27_every_edge_holds_one_reference_and_on_the_right_group) {
         EXPECT_EQ(count(below), 3u) << "the thread's heap";
     }
     EXPECT_EQ(count(below), 2u) << "the thread has gone";
-    void* const cold = below.malloc(100'000);
+    void* const cold = below.malloc(2'000'000);
     charge external = below.charge_for(1000);
     EXPECT_EQ(count(below), 2u) << "what is allocated or charged holds none";
     below.close();

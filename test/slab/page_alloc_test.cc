@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <sys/mman.h>
 
 namespace {
 
@@ -224,6 +225,33 @@ TEST_F(pages, purge_makes_free_pages_zeros_again_and_says_how_many_bytes) {
         EXPECT_TRUE(reads_as_zeros(again, 512));
         free_pages(*again.first, 512);
     });
+}
+
+TEST_F(pages, purge_gives_the_descriptors_of_free_chunks_back_too) {
+    const page_run run = alloc_run(3 * chunk_pages, chunk_pages);
+    ASSERT_NE(run.first, nullptr);
+    for (std::uint32_t i = 0; i < 3 * chunk_pages; ++i) {
+        slab& each = slab_at(page_index(*run.first) + i);
+        each.object_bytes = 1;
+        remote_of(each).word = 0;
+    }
+    const auto resident = [&] {
+        std::size_t count = 0;
+        for (std::uint32_t i = 0; i < 3 * chunk_pages; i += page_bytes / sizeof(slab)) {
+            unsigned char in = 0;
+            const slab& each = slab_at(page_index(*run.first) + i);
+            EXPECT_EQ(::mincore(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(&each) & ~(page_bytes - 1)),
+                                page_bytes, &in),
+                      0);
+            count += in & 1;
+        }
+        return count;
+    };
+    EXPECT_EQ(resident(), 48u);
+    soil(run, 3 * chunk_pages);
+    free_pages(*run.first, 3 * chunk_pages);
+    purge_pages(0);
+    EXPECT_EQ(resident(), 3u) << "those of the chunks' first pages, which say that they are free";
 }
 
 TEST_F(pages, a_purge_from_an_order_on_leaves_smaller_blocks_alone) {
