@@ -57,7 +57,8 @@ bool rseq_works_here() noexcept {
     if (assumed)
         return true;
 #if ALLOT_LIBC_RSEQ
-    if (!membarrier_restarts_sections())
+    // Where rseq_init() found nothing, or was told to look away, sections write a word that the kernel never looks at.
+    if (rseq_cs_distance == own_rseq_cs)
         return false;
     // libc leaves a negative number where the kernel took no area.
     std::int32_t cpu = 0;

@@ -8,7 +8,7 @@
 //              pays one plain store: to the thread's word `rseq_cs`, the only one of the area that is written here.
 //              Where there is no such thing (an old kernel or libc, valgrind, qemu-user, gVisor), nobody opens the door.
 // Concurrency. any thread.
-// Checked by.  test/platform/os_test.cc
+// Checked by.  test/platform/rseq_test.cc, test/slab/restart_test.cc
 // Source.      rseq(2), membarrier(2), glibc's manual "Restartable Sequences".
 #pragma once
 
