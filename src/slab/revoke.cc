@@ -165,6 +165,8 @@ bool world_is_stopped() noexcept {
 
 /// Parks everything that a thread has. Slot held and closed.
 static void give_up_heaps(thread_heaps& heaps) noexcept {
+    // The next thread finds its slot closed until it has a heap: a handler may allocate before that.
+    heaps.closed.store(1, std::memory_order_relaxed); // relaxed: the slot's lock orders it
     for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.front()) {
         h->depth = 0;
         drop_heap(*h);
@@ -186,6 +188,7 @@ void begin_thread() noexcept {
     platform::errno_guard keep;
     if (!sync::slot_attach())
         return;
+    ALLOT_TEST_POINT("begin_thread:attached");
     if (tls.heap == nullptr) {
         cold_section here;
         thread_heaps& heaps = here.heaps();

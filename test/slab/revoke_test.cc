@@ -7,6 +7,9 @@
 #include "support/test_points.hpp"
 #include "support/threads.hpp"
 
+#include <csignal>
+#include <pthread.h>
+
 namespace {
 
 using allot_test::blocks;
@@ -90,6 +93,42 @@ TEST_F(revocation, by_who_has_left_the_slot_closes_the_thread_that_has_it_now) {
     leaving.let_go();
     first.join();
     EXPECT_FALSE(is_open(*state)) << "closed before the queue of the slot, and its slabs, were looked at";
+}
+
+TEST_F(revocation, of_a_thread_that_ends_leaves_the_slot_closed_to_handlers_of_the_next_one) {
+    SKIP_WITHOUT_TEST_POINTS();
+    // A new thread has a slot before it has a heap; the one before it is still on its way out.
+    EXPECT_TRUE(allot_test::child_lives(10, [] {
+        static std::atomic<int> allocated{0};
+        std::signal(SIGUSR1, [](int) {
+            allot_free(allot_malloc(64));
+            ++allocated;
+        });
+        allot_test::parked leaving{"end_thread:detached"};
+        std::uint32_t left = 0;
+        std::uint32_t taken = 0;
+        std::thread first{[&] {
+            allot::free(allot::malloc(64));
+            left = sync::tls.slot->index;
+        }};
+        if (!leaving.arrived())
+            return 1;
+        allot_test::parked coming{"begin_thread:attached"};
+        std::thread second{[&] {
+            allot::free(allot::malloc(64));
+            taken = sync::tls.slot->index;
+        }};
+        if (!coming.arrived())
+            return 2;
+        pthread_kill(second.native_handle(), SIGUSR1);
+        if (!allot_test::soon([] { return allocated == 1; }))
+            return 3;
+        coming.let_go();
+        second.join();
+        leaving.let_go();
+        first.join();
+        return left == taken && allot::verify() ? 0 : 4;
+    }));
 }
 
 TEST_F(revocation, waits_for_a_thread_that_is_in_its_section_and_only_for_that_section) {
