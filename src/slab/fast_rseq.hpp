@@ -10,7 +10,7 @@
 // Invariants.  fast_path.hpp I1.
 //              I2  The last instruction of a section is its only store to shared data.
 // Concurrency. the calling thread; Context any.
-// Checked by.  test/slab/restart_test.cc, test/slab/signal_test.cc, verify/spin/revoke_rseq.pml, bench/golden
+// Checked by.  test/slab/restart_test.cc, test/slab/signal_test.cc, verify/spin/revoke.pml, bench/golden
 // Source.      rseq(2); docs/design.md "The fast path".
 #pragma once
 

@@ -3,25 +3,32 @@
 // revoke: a thread's fast path is closed by somebody else, without the thread's help.
 //
 // Idea.        One thread with a slot, a base heap and a heap H of a group; one slab S of the group's child cache. The thread
-//              allocates and frees in sections of two plain stores, changes its scope, and takes its slot's lock in the slow
-//              paths. Revokers (reclaim, the group's offline work) close the fast path and then take S as if it were theirs.
+//              allocates and frees on the fast path, works on its own heap, changes its scope, and takes its slot's lock in the
+//              slow paths; a handler may run on top of any step of it. Revokers (reclaim, the group's offline work) close the
+//              fast path and then take S as if it were theirs.
+//              The fast path has two forms (revoke.inc): sections that end with one store, which the kernel has begin anew
+//              when a handler comes and at every membarrier (RSEQ); and read-side sections of two plain stores.
 //              The thread's stores go through a store buffer of SB entries (x86-TSO), which membarrier and every locked
 //              operation drain. A revoker needs no buffer: it stores, and then begins all_barrier() with a full fence; what
 //              its buffer could delay until then, a later step of the interleaving shows as well.
 //
 //              here                     code
 //              enter, leave             sync/rcu.hpp enter_fast, leave_fast
-//              alloc_fast, free_fast    slab/fast_path.hpp
+//              alloc_fast, free_fast    slab/fast_path.hpp; fast_rseq.hpp with RSEQ, fast_section.hpp without
+//              begin_section, restart   fast_rseq.hpp: the labels 104 and 103
+//              own_begin, own_end       slab/revoke.cc own_section
 //              alloc_in_section         slab/alloc.cc alloc_in_section, slab_ops.cc next_slab
 //              free_in_section          slab/free.cc free_in_section (is_mine, push)
+//              empty_slow               slab/free.cc empty_slow, slab_ops.cc keep_empty, retire
 //              enter_scope, leave_scope slab/scope.cc, install(), enter_slow(), leave_slow()
 //              slow_alloc, open_own     slab/alloc.cc try_alloc, slab/revoke.cc cold_section, open_own; slab_ops.cc adopt
 //              close_thread             slab/revoke.cc close_thread, gate.hpp shut; sync/rcu.hpp wait_for_reader, real.hpp all_barrier
 //              park                     slab/slab_ops.cc park
 //              offline                  group/lifecycle.cc offline_group, slab/heap.cc drop_heap, free_dropped_heap
-//              mem[HMAP], mem[DEPTH]    thread_heaps::map, heap::depth
+//              h_mapped, mem[DEPTH]     thread_heaps::map, heap::depth
+//              NO_FAST                  thread_heaps::fast is false: nobody restarts this thread's sections
 //
-// Properties.  R1  The thread and a revoker never touch S, or H's lists, at once (assertions; no lost update of FREE).
+// Properties.  R1  The thread, its handler and a revoker never touch S, or H's lists, at once (assertions; no lost update of FREE).
 //              R2  No block is lost or handed out twice: free + on the remote list + on the node + in use = BLOCKS.
 //              R3  After close_thread() nothing opens the fast path but the thread, under its slot's lock; two passes are enough.
 //              R4  A heap is not used after it was freed, and is freed once.
@@ -29,6 +36,7 @@
 //              R6  Nobody waits for ever (no invalid end state).
 // Mutants.     M_NO_MEMBARRIER      close_thread() does not drain the thread's buffer
 //              M_ONE_PASS           one pass of stores: a scope change in flight puts a table back
+//              M_TABLE_ONLY         shut() looks at the table, not at the id: work on the own heap puts the id back with the empty table
 //              M_NO_MARK            `closed` is not set: scope changes go on
 //              M_MARK_LATE          `closed` is set after the passes
 //              M_OWNER_EARLY        the slab's owner field becomes the revoker's, and it uses the slab, before the grace period
@@ -37,28 +45,51 @@
 //              M_TEST_OUTSIDE       a scope change tests `closed` before its section
 //              M_LEAVE_EARLY        the section ends before its last store (a release order weakened)
 //              M_NESTED             a handler on top of a section takes the fast path (no odd test)
+//              M_OWN_OPEN           work on the own heap leaves the fast path open for a handler on top
+//              M_NO_CLOSED_TEST     it does not ask whether the slot is being closed
 //              M_DEPTH              the offline work frees a heap that a scope is inside of
 //              M_NO_ONLINE_TEST     alloc_in_section() charges a closed group (an empty heap's table is the closed table)
 //              M_LATE_DROP_TEST     leave_scope() reads `dropped` after its section
-// Source.      docs/design.md "The fast path"; substrate.md A1.
+//              With RSEQ:
+//              M_NO_RESTART         membarrier drains the buffer and lets the section go on
+//              M_NO_SIGNAL_RESTART  the section goes on after a handler
+//              M_TWO_STORES         the list and its count are two stores: a restart in between takes a block twice
+//              M_OWNER_OUTSIDE      the slab's owner is compared before the section
+//              M_ID_OPEN            the id is put back for a thread that nobody restarts
+// Source.      docs/design.md "The fast path".
 //
-//@ hold  one_revoker     -DNOPS=4 -DSB=2
-//@ hold  two_revokers    -DNOPS=4 -DSB=2 -DREV=2
-//@ hold  five_operations -DNOPS=5 -DSB=1 -DREV=2
-//@ long  six_operations  -DNOPS=6 -DSB=2 -DREV=2
-//@ fail  M_NO_MEMBARRIER
-//@ fail  M_ONE_PASS
-//@ fail  M_NO_MARK
-//@ fail  M_MARK_LATE
-//@ fail  M_OWNER_EARLY
-//@ fail  M_NO_WAIT
-//@ fail  M_OPEN_UNLOCKED
-//@ fail  M_TEST_OUTSIDE
+//@ hold  one_revoker       -DNOPS=4 -DSB=2
+//@ hold  two_revokers      -DNOPS=4 -DSB=1 -DREV=2
+//@ hold  handler           -DNOPS=2 -DSB=1 -DHANDLER
+//@ hold  rseq              -DRSEQ -DNOPS=4 -DSB=2
+//@ hold  rseq_two_revokers -DRSEQ -DNOPS=4 -DSB=1 -DREV=2
+//@ hold  rseq_handler      -DRSEQ -DNOPS=3 -DSB=1 -DHANDLER
+//@ hold  rseq_buffer       -DRSEQ -DNOPS=2 -DSB=2 -DHANDLER
+//@ hold  no_fast_path      -DRSEQ -DNO_FAST -DNOPS=2 -DSB=1 -DHANDLER
+//@ long  six_operations    -DNOPS=6 -DSB=2 -DREV=2
+//@ long  rseq_operations   -DRSEQ -DNOPS=5 -DSB=2 -DREV=2
+//@ long  rseq_all          -DRSEQ -DNOPS=2 -DSB=2 -DREV=2 -DHANDLER
+//@ fail  M_NO_MEMBARRIER | -DRSEQ
+//@ fail  M_ONE_PASS | -DRSEQ
+//@ fail  M_TABLE_ONLY | -DRSEQ
+//@ fail  M_NO_MARK | -DRSEQ
+//@ fail  M_MARK_LATE | -DRSEQ
+//@ fail  M_OWNER_EARLY | -DRSEQ
+//@ fail  M_NO_WAIT | -DRSEQ
+//@ fail  M_OPEN_UNLOCKED | -DRSEQ
+//@ fail  M_TEST_OUTSIDE | -DRSEQ
 //@ fail  M_LEAVE_EARLY
-//@ fail  M_NESTED
-//@ fail  M_DEPTH
-//@ fail  M_NO_ONLINE_TEST
-//@ fail  M_LATE_DROP_TEST
+//@ fail  M_NESTED -DHANDLER
+//@ fail  M_OWN_OPEN -DRSEQ -DHANDLER
+//@ fail  M_NO_CLOSED_TEST | -DRSEQ
+//@ fail  M_DEPTH | -DRSEQ
+//@ fail  M_NO_ONLINE_TEST | -DRSEQ
+//@ fail  M_LATE_DROP_TEST | -DRSEQ
+//@ fail  M_NO_RESTART -DRSEQ
+//@ fail  M_NO_SIGNAL_RESTART -DRSEQ -DHANDLER
+//@ fail  M_TWO_STORES -DRSEQ | -DRSEQ -DHANDLER
+//@ fail  M_OWNER_OUTSIDE -DRSEQ
+//@ fail  M_ID_OPEN -DRSEQ -DNO_FAST
 
 #ifndef NOPS
 #define NOPS 3 /* operations of the thread */
@@ -70,6 +101,11 @@
 #define REV 1 /* 1: the offline work; 2: the offline work and a reclaim */
 #endif
 #define BLOCKS 2
+#ifdef NO_FAST
+#define is_fast 0 /* thread_heaps::fast */
+#else
+#define is_fast 1
+#endif
 
 /* Shared memory, as others see it. */
 #define SECT 0   /* reader.sections, modulo 4 */
@@ -81,7 +117,7 @@
 #define NVARS 6
 byte mem[NVARS];
 
-#define EMPTY 0  /* values of ACTIVE: empty_table, */
+#define EMPTY 0   /* values of ACTIVE: empty_table, */
 #define TABLE_H 1 /* H's table, */
 #define TABLE_B 2 /* the base heap's */
 
@@ -104,6 +140,15 @@ bit account_closed;  /* ghost: its own share was moved, its obj_cgroup put */
 byte held;           /* blocks in use by the thread */
 bit in_h;            /* tls.heap: 1 H, 0 the base heap */
 bit owner_touches, revoker_touches; /* ghosts */
+
+/* The thread's own words, which its handler shares. */
+byte count;          /* reader.sections as the thread knows it, modulo 4 */
+bit busy;            /* tls.busy */
+bit handler_runs;
+bit in_section[2];   /* RSEQ: inside the labels 101 and 102; of the thread and of its handler */
+bit restart[2];      /* the kernel has put it back to 103 */
+#define THREAD 0
+#define HANDLER_ 1
 bit owner_done;
 byte revokers_done;
 
@@ -139,162 +184,40 @@ end:
 }
 inline locked_operation() { sb_n == 0 } /* waits until the buffer has drained, as a locked instruction does */
 
-/* --- The thread --------------------------------------------------------------------------------------------------------- */
-
-inline touch_s() {
-    owner_touches = 1;
-    assert(!revoker_touches) /* R1 */
+inline move_to_node(free) {
+    s_owner = 0;
+    h_entry = 0;
+    s_frozen = 0;
+    node_free = free + remote;
+    remote = 0;
+    mem[FREE] = 0
 }
 
-inline enter() { store(SECT, (count + 1) % 4) }
-inline leave() {
-    d_step { sb_n < SB -> sb_var[sb_n] = SECT; sb_val[sb_n] = (count + 2) % 4; sb_n++; owner_touches = 0; count = (count + 2) % 4 }
-}
+#include "revoke.inc"
 
-/* A signal handler on top of a section: alloc_fast() sees the odd count and takes the reserve. */
-inline maybe_nested_alloc() {
-#ifdef M_NESTED
-    if
-    :: d_step { free_seen > 0 && load(FREE) > 0 && sb_n < SB -> sb_var[sb_n] = FREE; sb_val[sb_n] = load(FREE) - 1; sb_n++; held++ }
-    :: skip
-    fi
-#else
-    skip
-#endif
-}
-
-inline alloc_fast() {
-    enter();
-    d_step {
-        table = load(ACTIVE);
-        if
-        :: table == TABLE_H && h_entry -> touch_s(); found = 1
-        :: else -> found = 0
-        fi
-    };
-    if
-    :: found ->
-        free_seen = load(FREE);
-        maybe_nested_alloc();
-        if
-        :: free_seen > 0 ->
-#ifdef M_LEAVE_EARLY
-            leave();
-            store(FREE, free_seen - 1);
-            held++
-#else
-            store(FREE, free_seen - 1);
-            held++;
-            leave()
-#endif
-        :: else -> leave()
-        fi
-    :: else -> leave()
-    fi;
-    d_step { table = 0; found = 0; free_seen = 0 }
-}
-
-/* What the thread does with a block of a slab that is not its own any more: one compare-and-swap. */
-inline free_remote() {
-    d_step { sb_n == 0 -> remote++; held-- }
-}
-
-inline free_fast() {
-    enter();
-    d_step {
-        if
-        :: s_owner == 1 && load(FASTID) == 1 -> touch_s(); found = 1
-        :: else -> found = 0
-        fi
-    };
-    if
-    :: found ->
-        free_seen = load(FREE);
-        store(FREE, free_seen + 1);
-        held--;
-        leave()
-    :: else ->
-        leave();
-        free_remote()
-    fi;
-    d_step { found = 0; free_seen = 0 }
-}
-
-/* A slab whose objects have their link behind them: the id in S.owner is 0, so the slow half asks the word. */
-inline free_in_section() {
-    enter();
-    d_step {
-        if
-        :: load(FASTID) == 1 && s_frozen -> touch_s(); found = 1
-        :: else -> found = 0
-        fi
-    };
-    if
-    :: found ->
-        free_seen = load(FREE);
-        store(FREE, free_seen + 1);
-        held--;
-        leave()
-    :: else ->
-        leave();
-        free_remote()
-    fi;
-    d_step { found = 0; free_seen = 0 }
-}
-
-/* Collects the remote list into S (next_slab), or charges an object of a shared slab to the group. */
-inline alloc_in_section() {
-    enter();
-    d_step {
-        if
-        :: load(FASTID) == 1 && in_h && load(ACTIVE) == h_active -> found = 1
-        :: else -> found = 0
-        fi
-    };
-    if
-    :: found && h_entry ->
-        d_step { touch_s(); free_seen = load(FREE) };
-        d_step { sb_n == 0 -> table = remote; remote = 0 }; /* take_remote() is a locked operation */
-        store(FREE, free_seen + table);
-        leave()
-    :: found && !h_entry ->
-#ifndef M_NO_ONLINE_TEST
-        if
-        :: online ->
-#endif
-            assert(!account_closed); /* R5: try_charge_object(), obj_cgroup_get() */
-#ifndef M_NO_ONLINE_TEST
-        :: else
-        fi;
-#endif
-        leave()
-    :: else -> leave()
-    fi;
-    d_step { table = 0; found = 0; free_seen = 0 }
-}
+/* --- The thread with its slot's lock ------------------------------------------------------------------------------------- */
 
 inline lock_slot() {
-    d_step {
-        sb_n == 0 && !slot_locked ->
-        slot_locked = 1;
-        mem[FASTID] = 0; /* store_closed(tls) */
-        mem[ACTIVE] = EMPTY
-    }
+    busy = 1;
+    d_step { sb_n == 0 && !slot_locked -> slot_locked = 1 };
+    mem[FASTID] = 0; /* store_closed(tls) */
+    mem[ACTIVE] = EMPTY;
+    sb_n == 0 /* what a handler stored meanwhile: from here on the thread reads and writes past its buffer */
 }
 inline open_own() {
-    d_step {
-        mem[ACTIVE] = (in_h -> (online -> h_active : EMPTY) : TABLE_B);
-        mem[FASTID] = 1;
-        mem[CLOSED] = 0
-    }
+    mem[ACTIVE] = (in_h -> (online -> h_active : EMPTY) : TABLE_B) * is_fast;
+    mem[FASTID] = is_fast;
+    mem[CLOSED] = 0
 }
 inline unlock_slot() {
 #ifdef M_OPEN_UNLOCKED
     slot_locked = 0;
-    open_own()
+    open_own();
+    busy = 0
 #else
     open_own();
-    slot_locked = 0
+    slot_locked = 0;
+    busy = 0
 #endif
 }
 inline free_heap() {
@@ -356,7 +279,7 @@ inline enter_scope() {
         d_step { assert(!h_freed && !h_dropped); free_seen = load(DEPTH) };
         store(DEPTH, free_seen + 1);
         in_h = 1;
-        store(ACTIVE, h_active);
+        store(ACTIVE, h_active * is_fast);
         leave()
     :: else ->
         leave();
@@ -388,13 +311,13 @@ inline leave_scope() {
         store(DEPTH, free_seen - 1);
 #ifdef M_LATE_DROP_TEST
         in_h = 0;
-        store(ACTIVE, TABLE_B);
+        store(ACTIVE, TABLE_B * is_fast);
         leave();
         d_step { assert(!h_freed); table = h_dropped && load(DEPTH) == 0 };
 #else
         table = h_dropped && load(DEPTH) == 0; /* read inside */
         in_h = 0;
-        store(ACTIVE, TABLE_B);
+        store(ACTIVE, TABLE_B * is_fast);
         leave();
 #endif
         if
@@ -411,16 +334,18 @@ inline leave_scope() {
     d_step { found = 0; free_seen = 0; table = 0 }
 }
 
-proctype thread() {
-    byte count, table, free_seen, found, ops;
+proctype thread() provided (!handler_runs) {
+    byte table, free_seen, ops;
+    bit found, opened, nested, done;
     do
     :: ops < NOPS ->
         ops++;
         if
-        :: alloc_fast()
-        :: held > 0 -> free_fast()
-        :: held > 0 -> free_in_section()
+        :: alloc_fast(THREAD)
+        :: d_step { held > 0 -> held-- }; free_fast(THREAD)
+        :: d_step { held > 0 -> held-- }; free_in_section()
         :: in_h -> alloc_in_section()
+        :: mem[FREE] == BLOCKS -> empty_slow()
         :: slow_alloc()
         :: !in_h -> enter_scope()
         :: in_h -> leave_scope()
@@ -431,11 +356,37 @@ proctype thread() {
     atomic { sb_n == 0 -> owner_done = 1 }
 }
 
+#ifdef HANDLER
+/* One signal, at any step of the thread. It never changes the scope. */
+proctype handler() {
+    byte table, free_seen;
+    bit found, opened, nested, done;
+    if
+    :: d_step {
+            !owner_done ->
+            handler_runs = 1;
+#ifndef M_NO_SIGNAL_RESTART
+            interrupt(THREAD)
+#endif
+        };
+        if
+        :: alloc_fast(HANDLER_)
+        :: d_step { held > 0 -> held-- }; free_fast(HANDLER_)
+        :: d_step { held > 0 -> held-- }; free_in_section()
+        :: in_h -> alloc_in_section()
+        :: !busy && count % 2 == 0 -> slow_alloc() /* not nested() */
+        fi;
+        handler_runs = 0
+    :: owner_done
+    fi
+}
+#endif
+
 /* --- Revokers ----------------------------------------------------------------------------------------------------------- */
 
 inline all_barrier() {
-#ifndef M_NO_MEMBARRIER
     d_step {
+#ifndef M_NO_MEMBARRIER
         if
         :: sb_n > 0 -> drain_one()
         :: else
@@ -443,11 +394,14 @@ inline all_barrier() {
         if
         :: sb_n > 0 -> drain_one()
         :: else
-        fi
-    }
-#else
-    skip
+        fi;
+#ifndef M_NO_RESTART
+        interrupt(THREAD);
+        interrupt(HANDLER_);
 #endif
+#endif
+        skip
+    }
 }
 
 inline close_thread() {
@@ -473,7 +427,11 @@ inline close_thread() {
         break
 #else
         if
+#ifdef M_TABLE_ONLY
         :: mem[ACTIVE] != EMPTY && passes < 3
+#else
+        :: (mem[ACTIVE] != EMPTY || mem[FASTID] != 0) && passes < 3
+#endif
         :: else -> break
         fi
 #endif
@@ -496,12 +454,7 @@ inline park() {
         revoker_touches = 0;
         if
         :: s_frozen ->
-            s_owner = 0;
-            h_entry = 0;
-            s_frozen = 0;
-            node_free = seen + remote;
-            remote = 0;
-            mem[FREE] = 0
+            move_to_node(seen)
         :: else
         fi;
         seen = 0
@@ -583,13 +536,13 @@ init {
         s_frozen = 1;
         s_owner = 1;
         mem[FREE] = BLOCKS;
-        mem[ACTIVE] = TABLE_B;
-        mem[FASTID] = 1
+        mem[ACTIVE] = TABLE_B * is_fast;
+        mem[FASTID] = is_fast
     };
     atomic {
         if /* the thread begins inside a scope of the group or outside, with a block or without */
         :: skip
-        :: mem[DEPTH] = 1; in_h = 1; mem[ACTIVE] = TABLE_H
+        :: mem[DEPTH] = 1; in_h = 1; mem[ACTIVE] = TABLE_H * is_fast
         fi;
         if
         :: skip
@@ -597,6 +550,9 @@ init {
         fi;
         run store_buffer();
         run thread();
+#ifdef HANDLER
+        run handler();
+#endif
         run offline();
 #if REV == 2
         run reclaim();
