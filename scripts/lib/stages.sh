@@ -10,7 +10,7 @@ debug       g++ with asserts: unit tests, short torture
 clang       clang++ with thread-safety analysis: everything is built; unit tests
 asan        address and undefined behaviour sanitizers: unit tests, short torture
 tsan        thread sanitizer: unit tests, short torture
-modes       the release build's unit tests again: without the library's thread, and without membarrier
+modes       the release build's unit tests again: without the library's thread, without membarrier, without rseq
 aarch64     64-bit Arm by the cross compiler, under qemu-user: unit tests, short torture
 packaging   an outside project uses the installed tree
 tools       the command line tools
@@ -216,9 +216,9 @@ stage_clang() {
 stage_modes() {
     local mode layer
     build release || { check_build release; return; }
-    for mode in ALLOT_THREADS=0 ALLOT_MEMBARRIER=0; do
+    for mode in ALLOT_THREADS=0 ALLOT_MEMBARRIER=0 ALLOT_RSEQ=0; do
         while read -r layer; do
-            case $layer in sync | slab | group | observe | front) ;; *) continue ;; esac
+            case $layer in platform | sync | slab | group | observe | front) ;; *) continue ;; esac
             run_layer release "$layer" "$mode"
         done <build/release/test/layers.txt
     done
