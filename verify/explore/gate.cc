@@ -3,11 +3,12 @@
 // gate: a thread's fast path and its scope changes against revokers.
 //
 // Idea.        close_thread() and the sections are the sources' (gate.hpp, rcu.hpp). What runs inside them and is not a template,
-//              because it is the machine's hot path, stands here once more, line by line: alloc_fast and free_fast of
-//              fast_path.hpp, enter_scope of scope.cc, cold_section and open_own of revoke.cc.
+//              because it is the machine's hot path, stands here once more, line by line: take_block and put_block of
+//              fast_section.hpp, enter_scope of scope.cc, own_section, cold_section and open_own of revoke.cc. (The sections that
+//              the kernel restarts are verify/spin/revoke.pml's: nothing here can be undone and begun anew.)
 // Invariants.  While a revoker holds the slot, the thread touches no slab; afterwards neither, until it had the slot's lock.
 // Checked by.  the mutants
-// Source.      src/slab/{gate.hpp,revoke.cc,scope.cc,fast_path.hpp}
+// Source.      src/slab/{gate.hpp,revoke.cc,scope.cc,fast_section.hpp}
 #include "slab/gate.hpp"
 
 #include "sim.hpp"
@@ -40,7 +41,7 @@ struct world {
     world() : tables{{&slabs[0]}, {&slabs[1]}} {}
 };
 
-/// alloc_fast, free_fast: false if the slow path has to be taken.
+/// take_block, put_block: false if the slow path has to be taken.
 bool fast_alloc(world& w) {
     const std::uint64_t count = w.reader.count();
     if ((count & 1) != 0)
@@ -75,8 +76,26 @@ template <class F> void cold_section(world& w, F inside) {
 }
 void touch(slab& s) { s.free_list.set(s.free_list.get() + 1); }
 
+/// own_section: what `inside` does is done in a section, with the fast path shut, if nobody is closing the slot. False if not.
+template <class F> bool own_section(world& w, F inside) {
+    const std::uint64_t count = w.reader.count();
+    if ((count & 1) != 0)
+        return false;
+    w.reader.enter_fast(count);
+    const bool open = w.closed.load(acquire) == 0 || mutant("own_mark_not_tested");
+    if (open) {
+        table* const before = w.active.load(relaxed);
+        allot::slab::store_shut(w.fast_id, w.active, closed_id, &empty);
+        inside();
+        w.active.store(before, relaxed);
+        w.fast_id.store(own_id, relaxed);
+    }
+    w.reader.leave_fast(count);
+    return open;
+}
+
 void alloc(world& w) {
-    if (!fast_alloc(w))
+    if (!fast_alloc(w) && !own_section(w, [&w] { touch(w.slabs[w.current]); }))
         cold_section(w, [&w] { touch(w.slabs[w.current]); });
 }
 
@@ -146,6 +165,24 @@ void two_revokers() {
     thread([&w] { revoke(w); });
     thread([&w] { revoke(w); });
 }
+void own_against_revoke() {
+    auto& w = make<world>();
+    thread([&w] {
+        if (!own_section(w, [&w] { touch(w.slabs[0]); }))
+            cold_section(w, [&w] { touch(w.slabs[0]); });
+        fast_free(w, w.slabs[0]);
+    });
+    thread([&w] { revoke(w); });
+}
+void own_against_two_revokers() {
+    auto& w = make<world>();
+    thread([&w] {
+        own_section(w, [&w] { touch(w.slabs[0]); });
+        own_section(w, [&w] { touch(w.slabs[0]); });
+    });
+    thread([&w] { revoke(w); });
+    thread([&w] { revoke(w); });
+}
 // A handler on top of the thread allocates and frees; inside a section, or in the slow path, it takes no lock.
 void handler_against_revoke() {
     auto& w = make<world>();
@@ -181,12 +218,13 @@ constexpr scenario scenarios[] = {
     {"gate_alloc", alloc_against_revoke, {3, 2}},     {"gate_free", free_against_revoke, {3, 2}},
     {"gate_scope", scope_against_revoke, {2, 2}},     {"gate_two_revokers", two_revokers, {2, 1}},
     {"gate_handler", handler_against_revoke, {2, 1}}, {"gate_handed_over", handed_over, {2, 1}},
+    {"gate_own", own_against_revoke, {3, 2}},         {"gate_own_revokers", own_against_two_revokers, {2, 1}},
 };
 
 constexpr survivor survivors[] = {
     {"rcu.hpp(4)", "acquire", "all_barrier() comes before it; seq_cst is for TSan builds, which have no membarrier"},
 };
-constexpr step steps[] = {{"mark_tested_outside"}, {"no_mark"}};
+constexpr step steps[] = {{"mark_tested_outside"}, {"no_mark"}, {"own_mark_not_tested"}};
 
 } // namespace
 
