@@ -29,7 +29,7 @@ namespace {
 bool assumed = false; // constant after init
 
 bool is_wanted(const char* value) noexcept {
-    const char* const wanted = ::getenv("ALLOT_RSEQ");
+    const char* const wanted = ::secure_getenv("ALLOT_RSEQ"); // "assume" must not be anybody else's choice
     return wanted != nullptr && std::strcmp(wanted, value) == 0;
 }
 
