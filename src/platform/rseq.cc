@@ -22,7 +22,7 @@
 
 namespace allot::platform {
 
-constinit std::ptrdiff_t rseq_cs_distance = own_rseq_cs;
+constinit rseq_place rseq_cs;
 
 namespace {
 
@@ -49,7 +49,7 @@ void rseq_init(const void* own_word) noexcept {
     if (assumed || is_wanted("0") || &__rseq_offset == nullptr || &__rseq_size == nullptr || __rseq_size == 0 ||
         !membarrier_restarts_sections())
         return;
-    rseq_cs_distance += area_of_this_thread() + offsetof(struct rseq, rseq_cs) - static_cast<const char*>(own_word);
+    rseq_cs.distance += area_of_this_thread() + offsetof(struct rseq, rseq_cs) - static_cast<const char*>(own_word);
 #endif
 }
 
@@ -58,7 +58,7 @@ bool rseq_works_here() noexcept {
         return true;
 #if ALLOT_LIBC_RSEQ
     // Where rseq_init() found nothing, or was told to look away, sections write a word that the kernel never looks at.
-    if (rseq_cs_distance == own_rseq_cs)
+    if (rseq_cs.distance == own_rseq_cs)
         return false;
     // libc leaves a negative number where the kernel took no area.
     std::int32_t cpu = 0;

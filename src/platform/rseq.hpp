@@ -27,10 +27,14 @@ namespace allot::platform {
 bool rseq_works_here() noexcept;
 
 #if ALLOT_RSEQ
-/// Where a thread's word `rseq_cs` lies, from our block of thread-local storage. Until it is known, this is a word of that block,
-/// which the kernel never looks at. Constant after init.
-extern std::ptrdiff_t rseq_cs_distance __asm__("allot_rseq_cs_distance") __attribute__((visibility("hidden")));
 inline constexpr std::ptrdiff_t own_rseq_cs = 56;
+
+/// Where a thread's word `rseq_cs` lies, from our block of thread-local storage. Until it is known, this is a word of that block,
+/// which the kernel never looks at. Constant after init. Every call reads it: it has a cache line that nobody writes.
+struct alignas(cache_line_bytes) rseq_place {
+    std::ptrdiff_t distance = own_rseq_cs;
+};
+extern rseq_place rseq_cs __asm__("allot_rseq_cs_distance") __attribute__((visibility("hidden")));
 
 /// Finds the area of libc and has membarrier_all() restart sections; `own_word` is the word of the block, of this thread.
 /// Errors: none; rseq_works_here() tells. Context: init.

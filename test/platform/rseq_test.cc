@@ -68,7 +68,7 @@ TEST(rseq, in_this_mode) {
 #if ALLOT_RSEQ
     EXPECT_EQ(is_open, platform::rseq_works_here()) << "who is not restarted stays outside, and who is does not";
     if (is_open) {
-        EXPECT_NE(platform::rseq_cs_distance, platform::own_rseq_cs) << "the word is the one that the kernel reads";
+        EXPECT_NE(platform::rseq_cs.distance, platform::own_rseq_cs) << "the word is the one that the kernel reads";
     }
 #endif
 }
