@@ -48,7 +48,7 @@ void park_cache(heap& h, const kmem_cache& root) noexcept {
     }
     while (h.partial[index] != 0) {
         slab& s = slab_at(h.partial[index]);
-        unlink(h.partial[index], s);
+        unqueue(h, s);
         park(s);
     }
     for (slab* s = first_in(h.full); s != nullptr;) {
