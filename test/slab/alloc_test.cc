@@ -242,8 +242,11 @@ TEST_F(allocation, every_failing_call_for_memory_is_a_clear_error_and_loses_noth
         for (std::uint64_t nth = 1; nth < 12; ++nth) {
             // Fresh chunks are asked for only when the committed ones are used up.
             blocks hog;
-            while (allot::slab::pages_committed() * 4096 - allot::slab::pages_handed_out() * 4096 > 3_MiB)
-                hog.add(top.malloc(512 * 1024));
+            {
+                const allot::scope in{top};
+                while (allot::slab::pages_committed() * 4096 - allot::slab::pages_handed_out() * 4096 > 3_MiB)
+                    hog.add(allot_calloc(1, 40'000)); // always a run of pages, and small enough for what is left between others
+            }
             std::uint64_t failures = 0;
             allot::platform::fail_nth_map(nth, sticky);
             ask_for_everything(top, failures);
