@@ -19,7 +19,14 @@ namespace {
 using sync::lock_guard;
 
 constinit sync::spinlock page_lock{sync::lock_rank::page_alloc};
-std::uint32_t free_lists[chunk_order + 1] ALLOT_GUARDED_BY(page_lock) = {}; // heads, page indices
+/// Free blocks by order. Clean ones apart from dirty ones: those are used again first, and purge looks for them alone.
+struct free_list_heads {
+    std::uint32_t clean = 0; // page indices
+    std::uint32_t dirty = 0;
+    std::uint32_t& of(bool is_dirty) noexcept { return is_dirty ? dirty : clean; }
+    std::uint32_t first() const noexcept { return dirty != 0 ? dirty : clean; }
+};
+free_list_heads free_lists[chunk_order + 1] ALLOT_GUARDED_BY(page_lock);
 std::size_t chunks_committed ALLOT_GUARDED_BY(page_lock) = 0;
 // All relaxed: statistics.
 std::atomic<std::uint64_t> handed_out{0};
@@ -32,23 +39,18 @@ void count_dirty(const slab& block, bool added) noexcept {
         dirty_pages.fetch_add(added ? pages : std::uint64_t{0} - pages, std::memory_order_relaxed);
 }
 
-/// Dirty blocks go to the front, clean ones behind the first: what was used is used again.
 void link_free(slab& block, unsigned order, bool dirty) noexcept ALLOT_REQUIRES(page_lock) {
     block.kind = slab_kind::free_block;
     block.order = static_cast<std::uint8_t>(order);
     block.dirty = dirty;
     count_dirty(block, true);
     const std::uint32_t index = page_index(block);
-    const std::uint32_t head = free_lists[order];
-    const bool behind = !dirty && head != 0;
-    block.prev = behind ? head : 0;
-    block.next = behind ? slab_at(head).next : head;
-    if (block.prev != 0)
-        slab_at(block.prev).next = index;
-    else
-        free_lists[order] = index;
-    if (block.next != 0)
-        slab_at(block.next).prev = index;
+    std::uint32_t& head = free_lists[order].of(dirty);
+    block.prev = 0;
+    block.next = head;
+    if (head != 0)
+        slab_at(head).prev = index;
+    head = index;
 }
 
 void unlink_free(slab& block) noexcept ALLOT_REQUIRES(page_lock) {
@@ -56,7 +58,7 @@ void unlink_free(slab& block) noexcept ALLOT_REQUIRES(page_lock) {
     if (block.prev != 0)
         slab_at(block.prev).next = block.next;
     else
-        free_lists[block.order] = block.next;
+        free_lists[block.order].of(block.dirty) = block.next;
     if (block.next != 0)
         slab_at(block.next).prev = block.prev;
     block.kind = slab_kind::none;
@@ -104,14 +106,14 @@ bool commit_more(std::size_t chunks) noexcept ALLOT_REQUIRES(page_lock) {
 
 page_run take_block(unsigned order) noexcept ALLOT_REQUIRES(page_lock) {
     unsigned found = order;
-    while (found <= chunk_order && free_lists[found] == 0)
+    while (found <= chunk_order && free_lists[found].first() == 0)
         ++found;
     if (found > chunk_order) {
         if (!commit_more(1))
             return {};
         return take_block(order);
     }
-    slab& block = slab_at(free_lists[found]);
+    slab& block = slab_at(free_lists[found].first());
     const bool dirty = block.dirty;
     unlink_free(block);
     while (found > order) {
@@ -168,11 +170,10 @@ page_run take_chunks(std::size_t count) noexcept ALLOT_REQUIRES(page_lock) {
 slab* take_dirty(unsigned order_min) noexcept {
     lock_guard hold(page_lock);
     for (unsigned order = chunk_order + 1; order-- > order_min;)
-        for (std::uint32_t page = free_lists[order]; page != 0; page = slab_at(page).next)
-            if (slab_at(page).dirty) {
-                unlink_free(slab_at(page));
-                return &slab_at(page);
-            }
+        if (const std::uint32_t page = free_lists[order].dirty; page != 0) {
+            unlink_free(slab_at(page));
+            return &slab_at(page);
+        }
     return nullptr;
 }
 

@@ -241,17 +241,21 @@ TEST_F(allocation, every_failing_call_for_memory_is_a_clear_error_and_loses_noth
     for (const bool sticky : {false, true})
         for (std::uint64_t nth = 1; nth < 12; ++nth) {
             // Fresh chunks are asked for only when the committed ones are used up.
-            blocks hog;
+            std::vector<allot::slab::slab*> hog; // single pages, so that whatever is free serves
             {
-                const allot::scope in{top};
+                const allot::sync::busy_scope busy;
                 while (allot::slab::pages_committed() * 4096 - allot::slab::pages_handed_out() * 4096 > 3_MiB)
-                    hog.add(allot_calloc(1, 40'000)); // always a run of pages, and small enough for what is left between others
+                    hog.push_back(allot::slab::alloc_pages(0).first);
             }
             std::uint64_t failures = 0;
             allot::platform::fail_nth_map(nth, sticky);
             ask_for_everything(top, failures);
             allot::platform::fail_nth_map(0, false);
-            hog.clear();
+            {
+                const allot::sync::busy_scope busy;
+                for (allot::slab::slab* page : hog)
+                    allot::slab::free_pages(*page, 1);
+            }
             allot_test::settle_all();
             allot_test::expect_books_agree(("call " + std::to_string(nth)).c_str());
             EXPECT_EQ(usage(), 0u) << nth;

@@ -250,7 +250,7 @@ TEST_F(pages, purge_gives_the_descriptors_of_free_chunks_back_too) {
     EXPECT_EQ(resident(), 48u);
     soil(run, 3 * chunk_pages);
     free_pages(*run.first, 3 * chunk_pages);
-    purge_pages(0);
+    purge();
     EXPECT_EQ(resident(), 3u) << "those of the chunks' first pages, which say that they are free";
 }
 

@@ -71,6 +71,17 @@ TEST_F(a_slab, goes_back_when_it_is_empty_but_for_the_last_one_of_its_cache) {
     EXPECT_EQ(top.stat().slab, 0u);
 }
 
+TEST_F(a_slab, that_went_back_is_nobodys) {
+    void* const block = top.malloc(64);
+    slab::slab& s = of(block);
+    const auto is_frozen = [&] { return (slab::remote_of(s).word & slab::remote_frozen) != 0; };
+    EXPECT_TRUE(is_frozen());
+    allot_free(block);
+    allot_test::settle_all();
+    EXPECT_EQ(s.owner, 0u);
+    EXPECT_FALSE(is_frozen()) << "a thread that has freed the last block looks only now";
+}
+
 TEST_F(a_slab, hands_out_each_of_its_blocks_once_and_aligned) {
     std::vector<void*> made;
     fill_one(top, made);
