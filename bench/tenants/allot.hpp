@@ -23,8 +23,8 @@ class group_heap {
     void enter() { allot_enter(group_, &scope_); }
     void* allocate(std::size_t, std::size_t bytes) { return allot_malloc(bytes); }
     void leave() { allot_leave(&scope_); }
-    void end(std::span<void* const> objects) {
-        discard(group_, objects);
+    void end(std::span<void* const>) {
+        allot_group_discard(group_, nullptr);
         allot_group_put(group_);
     }
     static void settle() { allot_quiesce(); }
@@ -38,16 +38,6 @@ class group_heap {
             return group;
         }();
         return made;
-    }
-    /// Closes the group with all its objects: in one call if the library has one, else each object by itself.
-    template <class Group> static void discard(Group* group, std::span<void* const> objects) {
-        if constexpr (requires { allot_group_discard(group, nullptr); }) {
-            allot_group_discard(group, nullptr);
-        } else {
-            for (void* const object : objects)
-                allot_free(object);
-            allot_group_close(group, nullptr);
-        }
     }
 
     allot_group* group_ = nullptr;

@@ -142,6 +142,13 @@ typedef struct allot_report {
  * fails because objects live. `report` may be null. Does not drop the caller's reference.
  * Errors: -EBUSY (the root), -ENOENT (closed already). Thread: any. Context: task. */
 ALLOT_API int allot_group_close(allot_group* group, allot_report* report) ALLOT_NOEXCEPT;
+/* Closes the group and its descendants as allot_group_close, and takes back all blocks that were allocated in them or in groups that they
+ * inherited from: one step for all, however many there are. To use or free such a block afterwards is a bug, as it is after a free.
+ * Objects of typed caches go as well (a slab of a typesafe_by_rcu cache after its grace period, charged until then). External charges
+ * stay with their holders and belong to the parent. What was given to allot_free_rcu before is waited for.
+ * No other thread may allocate in the group, use or free its blocks meanwhile; a scope of it may be open, here or elsewhere.
+ * `report` says what was charged before. Errors: as allot_group_close. Thread: any. Context: task, outside read-side sections. */
+ALLOT_API int allot_group_discard(allot_group* group, allot_report* report) ALLOT_NOEXCEPT;
 
 /* --- The current group -------------------------------------------------------------------------------------------------- */
 
@@ -218,7 +225,8 @@ typedef struct allot_cache_options {
     size_t alignment; /* power of two up to 4096; 0: the default */
     unsigned flags;   /* ALLOT_CACHE_* */
     void (*constructor)(
-        void*); /* run once for each object when its slab is made, or null; must not allocate or throw */
+        void*); /* run for each object when its slab is made, and for one that went with a discarded group before it is used anew;
+                 * or null; must not allocate or throw */
 } allot_cache_options;
 
 /* What a destroyed cache still held. */

@@ -8,13 +8,17 @@
 #include "observe/snapshot.hpp"
 #include "observe/verify.hpp"
 #include "slab/deferred_free.hpp"
+#include "slab/discard.hpp"
 
 using namespace allot;
 using namespace allot::front;
 
 void allot_quiesce(void) noexcept {
-    if (enter())
-        sync::drain();
+    if (!enter())
+        return;
+    sync::drain();
+    slab::sweep_discarded();
+    sync::drain();
 }
 
 void allot_rcu_read_lock(void) noexcept {

@@ -118,6 +118,16 @@ int allot_group_close(allot_group* group, allot_report* report) noexcept {
     return error;
 }
 
+int allot_group_discard(allot_group* group, allot_report* report) noexcept {
+    if (group == nullptr)
+        return -EINVAL;
+    if (!enter())
+        return -ENOMEM;
+    const int error = memcg::discard(*group_from(group), report);
+    leave();
+    return error;
+}
+
 void allot_enter(allot_group* group, allot_scope* scope) noexcept {
     scope->previous = slab::enter_scope(*group_from(group));
     scope->entered = group;

@@ -22,6 +22,7 @@
 #include "group/mem_cgroup.hpp"
 #include "group/records.hpp"
 #include "slab/cache_lifecycle.hpp"
+#include "slab/discard.hpp"
 #include "slab/metadata.hpp"
 #include "slab/slab_ops.hpp"
 #include "sync/test_point.hpp"
@@ -89,8 +90,11 @@ void drop_leaving_heaps(sync::thread_slot& slot, void*) noexcept {
     slab::drain_queue(slot); // slabs that wait for this thread, which may sleep for long
     for (slab::heap* h = heaps.all.front(); h != nullptr;) {
         slab::heap* const following = heaps.all.next(*h);
-        if (is_leaving(*h))
+        if (is_leaving(*h)) {
+            if (static_cast<const mem_cgroup*>(h->owner)->discarded)
+                slab::wipe_heap(*h);
             slab::drop_heap(*h);
+        }
         h = following;
     }
     slab::sweep_late_pushes();
@@ -114,8 +118,13 @@ void finish_offline(mem_cgroup& group) noexcept {
     end_children(group);
     if (sync::percpu_cells* const cells = group.refs.confirm_kill())
         free_cells(*cells);
-    counter::reparent_local(group, heir_of(group));
-    group.reparented = true;
+    if (group.discarded)
+        discard_rest(group);
+    {
+        lock_guard hold(tree_lock()); // a discard adds up the shares of a subtree
+        counter::reparent_local(group, heir_of(group));
+        group.reparented = true;
+    }
     group.leaving = false;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
     // Nobody can take a reference on the owner any more. If nothing refers to it, it goes with the group, at no cost of its own.
@@ -326,6 +335,8 @@ void report_group(mem_cgroup& group, allot_report& report) noexcept {
     add_line(report, "external", 0, own_bytes(group, charge_kind::external));
 }
 
+} // namespace
+
 void sort_lines(allot_report& report) noexcept {
     for (std::uint32_t i = 1; i < report.nr_lines; ++i)
         for (std::uint32_t j = i; j != 0 && report.line[j - 1].bytes < report.line[j].bytes; --j) {
@@ -334,6 +345,8 @@ void sort_lines(allot_report& report) noexcept {
             report.line[j - 1] = swapped;
         }
 }
+
+namespace {
 
 /// Takes one group, whose children are closed, out of the tree and queues the rest. Tree lock held.
 void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
@@ -413,28 +426,34 @@ void put(mem_cgroup& group, std::uint64_t count) noexcept {
     sync::call_rcu(group.life_work);
 }
 
+int close_locked(mem_cgroup& group, allot_report* report) noexcept {
+    if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
+        return -ENOENT;
+    if (report != nullptr) {
+        *report = {};
+        // relaxed: statistics.
+        report->bytes = group.counter().usage.load(std::memory_order_relaxed);
+    }
+    for (bool done = false; !done;) {
+        mem_cgroup& next = deepest(group);
+        done = &next == &group;
+        if (report != nullptr) {
+            ++report->groups;
+            report_group(next, *report);
+        }
+        close_one(next);
+    }
+    return 0;
+}
+
 int close(mem_cgroup& group, allot_report* report) noexcept {
     if (&group == root_group)
         return -EBUSY;
     {
         sync::busy_scope busy;
         lock_guard hold(tree_lock());
-        if (!group.online.load(std::memory_order_relaxed)) // relaxed: changes under the tree lock
-            return -ENOENT;
-        if (report != nullptr) {
-            *report = {};
-            // relaxed: statistics.
-            report->bytes = group.counter().usage.load(std::memory_order_relaxed);
-        }
-        for (bool done = false; !done;) {
-            mem_cgroup& next = deepest(group);
-            done = &next == &group;
-            if (report != nullptr) {
-                ++report->groups;
-                report_group(next, *report);
-            }
-            close_one(next);
-        }
+        if (const int error = close_locked(group, report); error != 0)
+            return error;
     }
     ALLOT_TEST_POINT("close:closed");
     if (report != nullptr)

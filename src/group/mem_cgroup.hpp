@@ -53,6 +53,7 @@ struct mem_cgroup : slab::cache_owner {
     bool deactivated = false;            // what pointed to it points to the parent; executor only, as all below
     bool leaving = false;                // its grace period is over; its heaps are to be dropped
     bool reparented = false;             // its own share was moved to the parent
+    bool discarded = false;              // its blocks went with it; guarded by the tree lock
     sync::work* going = nullptr;         // unpublished children, by their release works
     mem_cgroup* next_of_crowd = nullptr; // groups that go through a step of their end together
     front_place* place = nullptr;
@@ -100,6 +101,8 @@ void put(mem_cgroup& group, std::uint64_t count = 1) noexcept;
 [[nodiscard]] mem_cgroup* find(const char* path) noexcept;
 /// Closes the subtree. Errors: -EBUSY, -ENOENT. Context: task.
 int close(mem_cgroup& group, allot_report* report) noexcept;
+/// Closes the subtree and takes back all its blocks. Errors: as close(). Context: task, not in a section.
+int discard(mem_cgroup& group, allot_report* report) noexcept;
 /// The group that a counter belongs to, with a reference, or null. Context: task.
 [[nodiscard]] mem_cgroup* group_of(const counter::page_counter& counter) noexcept;
 /// Writes the path; returns the length it needs. Context: any, reference held.
@@ -127,6 +130,11 @@ void read_limits(const counter::page_counter& counter, allot_limits& out) noexce
 front_place* place_of(mem_cgroup& group) noexcept;
 
 // Parts of the lifecycle that tree.cc hands to lifecycle.cc and back.
+/// close() but for what needs no lock. Errors: -ENOENT.
+int close_locked(mem_cgroup& group, allot_report* report) noexcept ALLOT_REQUIRES(tree_lock());
+void sort_lines(allot_report& report) noexcept;
+/// Takes back what threads made in a discarded group while it was discarded. Executor, once nobody charges it any more.
+void discard_rest(mem_cgroup& group) noexcept;
 void unhash(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
 void forget_id(const mem_cgroup& group) noexcept;
 void take_off_tree(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());

@@ -9,6 +9,7 @@
 // Lock order.  reclaim > slot.
 // Checked by.  test/group/reclaim_test.cc
 #include "group/mem_cgroup.hpp"
+#include "slab/discard.hpp"
 #include "slab/slab_ops.hpp"
 
 #include <cstring>
@@ -59,6 +60,8 @@ counter::byte_count reclaim(mem_cgroup& group) noexcept {
         sync::lock_guard hold(reclaim_lock);
         before = usage.load(std::memory_order_relaxed); // relaxed: an estimate
         slab::for_each_slot_closed(holds_slabs_below, park_below, &group);
+        if (&group == root_group)
+            slab::sweep_discarded();
     }
     sync::try_run_ready();
     const counter::byte_count after = usage.load(std::memory_order_relaxed); // relaxed: an estimate

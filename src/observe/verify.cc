@@ -84,8 +84,11 @@ void count_shared(recount& all, slab::slab& s) noexcept {
             continue;
         ++owned;
         all.note_reference(id);
-        const slab::cache_owner& payer = *slab::obj_cgroup_of(id).payer.load(std::memory_order_relaxed);
-        if (&payer != slab::root_owner)
+        const slab::obj_cgroup& owner = slab::obj_cgroup_of(id);
+        const slab::cache_owner& payer = *owner.payer.load(std::memory_order_relaxed);
+        if (owner.discarded.load(std::memory_order_relaxed))
+            --all.report.objects; // counted above; nobody has it any more
+        else if (&payer != slab::root_owner)
             all.move(payer, charge_kind::shared, s.object_bytes);
     }
     if (owned != live_blocks(s))
@@ -134,10 +137,14 @@ void count_group_memory(recount& all, mem_cgroup& group) noexcept {
         const mem_cgroup& payer = heir_of(group);
         if (&payer != memcg::root_group)
             all.move(payer, charge_kind::metadata, slab::metadata_bytes(sizeof(mem_cgroup)));
-        // Between the two halves of going offline its own share still stands here, and what it stands for was found at the heir.
-        for (std::size_t kind = 0; group.deactivated && kind < counter::charge_kind_count; ++kind) {
+        // Between the two halves of going offline its own share still stands here, and what it stands for was found at the heir;
+        // shared objects that were made while the group was discarded, at the root.
+        for (std::size_t kind = 0; kind < counter::charge_kind_count; ++kind) {
+            const bool at_root = group.discarded && kind == static_cast<std::size_t>(charge_kind::shared);
+            if (!group.deactivated && !at_root)
+                continue;
             const std::int64_t bytes = group.record->local[kind].load(std::memory_order_relaxed);
-            all.of(payer).kind[kind] -= bytes;
+            all.of(at_root ? *memcg::root_group : payer).kind[kind] -= bytes;
             all.of(group).kind[kind] += bytes;
         }
     }

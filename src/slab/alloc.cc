@@ -12,6 +12,7 @@
 // Lock order.  slot > node > page_alloc.
 #include "slab/alloc.hpp"
 
+#include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/slab_ops.hpp"
@@ -77,6 +78,7 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
     s.order = 0;
     s.place = slab_place::none;
     s.kind = slab_kind::large;
+    link_run(*owner.objects, s);
     obj_cgroup_get(*owner.objects);
     owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
     return {start_of(s), run.zeroed};

@@ -58,6 +58,10 @@ void sweep_deferred() noexcept;
 void trim_idle_threads() noexcept;
 /// True if there may be threads that have to be looked at again. Context: any.
 bool trim_is_wanted() noexcept;
+/// Waits for the frees that were begun before and come by way of a grace period or of a handler. Context: task, no lock held, not in a
+/// section.
+void settle_frees() noexcept;
+
 /// Gives all free pages back to the system, those in the threads' stashes too. Returns bytes. Context: task.
 std::uint64_t purge() noexcept;
 /// In a forked child: makes the layer's own items ready to be queued. Context: fork_child.

@@ -22,6 +22,7 @@
 
 #include "slab/debug.hpp"
 #include "slab/deferred_free.hpp"
+#include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/slab_ops.hpp"
 
@@ -196,6 +197,7 @@ void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept {
     if (!drop_alias(cache))
         return;
     debug_cache_destroyed(cache);
+    sweep_discarded(); // objects that went with their group are no leaks
     deferred_free_barrier();
     cache.refs.fetch_add(1, std::memory_order_relaxed); // relaxed: nobody else ends the cache's life before shut_down
     ALLOT_TEST_POINT("destroy:unaliased");
@@ -217,6 +219,7 @@ void destroy_root_cache(kmem_cache& cache, cache_report* report) noexcept {
 
 std::uint64_t shrink_root_cache(kmem_cache& cache) noexcept {
     const std::uint64_t before = slab_bytes_of(cache);
+    sweep_discarded();
     for_each_slot_closed(always, park_cache_in_slot, &cache);
     sync::run_pending(); // slabs of a typesafe_by_rcu cache go after a grace period
     const std::uint64_t after = slab_bytes_of(cache);

@@ -36,10 +36,14 @@ void* poisoned_part(const slab& s, void* block, std::size_t* bytes) noexcept {
 
 } // namespace
 
-void debug_new_slab(slab& s) noexcept {
+void debug_wipe(slab& s) noexcept {
     // 64 bytes of bits a page, all clear.
     auto* bits = arena.live_bits + static_cast<std::size_t>(page_index(s)) * (page_bytes / 64);
     std::memset(static_cast<void*>(bits), 0, slab_bytes(s) / 64);
+}
+
+void debug_new_slab(slab& s) noexcept {
+    debug_wipe(s);
     if (keeps_content(s))
         return;
     for (std::uint32_t i = 0; i < s.capacity; ++i)

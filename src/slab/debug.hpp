@@ -35,6 +35,8 @@ void debug_cache_gone(const kmem_cache& cache) noexcept;
 /// A bug, with both stacks, if the cache was destroyed. Context: any.
 void debug_check_cache(const kmem_cache& cache) noexcept;
 void debug_new_slab(slab& s) noexcept;
+/// No block of the slab lives any more.
+void debug_wipe(slab& s) noexcept;
 void debug_on_alloc(slab& s, void* block) noexcept;
 void debug_on_free(slab& s, void* block) noexcept;
 /// True if the bit of the block says that it lives.
@@ -46,6 +48,7 @@ inline void debug_cache_destroyed(kmem_cache&) noexcept {}
 inline void debug_cache_gone(const kmem_cache&) noexcept {}
 inline void debug_check_cache(const kmem_cache&) noexcept {}
 inline void debug_new_slab(slab&) noexcept {}
+inline void debug_wipe(slab&) noexcept {}
 inline void debug_on_alloc(slab&, void*) noexcept {}
 inline void debug_on_free(slab&, void*) noexcept {}
 #endif

@@ -21,6 +21,7 @@ void run_deferred(sync::work& item) noexcept;
 constinit std::atomic<deferred_head*> fresh{nullptr}; // their grace period has not begun
 deferred_head* waiting = nullptr;                     // their grace period is over when the work runs next
 constinit sync::work free_work{run_deferred};
+constinit std::atomic<std::uint64_t> pending_count{0}; // blocks handed over and not free
 
 void run_deferred(sync::work& item) noexcept {
     deferred_head* over = waiting;
@@ -32,6 +33,8 @@ void run_deferred(sync::work& item) noexcept {
         deferred_head* const following = over->next; // before the block goes, and the head with it
         if (void* const block = over->block; !free_fast(block))
             free_slow(block);
+        // (3) release: pairs with (4).
+        pending_count.fetch_sub(1, std::memory_order_release);
         over = following;
     }
 }
@@ -39,6 +42,7 @@ void run_deferred(sync::work& item) noexcept {
 } // namespace
 
 void free_after_grace_period(void* block, deferred_head& head) noexcept {
+    pending_count.fetch_add(1, std::memory_order_relaxed); // relaxed: who asks was told by the caller
     head.block = block;
     head.next = fresh.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     // (2) release: pairs with (1): what the owner did with the block comes before its free. Failure is relaxed: retried.
@@ -52,6 +56,11 @@ void deferred_free_barrier() noexcept {
     // The first barrier may be for a run that was under way; it queued the one that the second waits for.
     sync::rcu_barrier();
     sync::rcu_barrier();
+}
+
+bool deferred_free_pending() noexcept {
+    // (4) acquire: pairs with (3): who sees none sees them free.
+    return pending_count.load(std::memory_order_acquire) != 0;
 }
 
 void deferred_free_reset() noexcept { free_work.reset_after_fork(); }

@@ -26,6 +26,8 @@ struct deferred_head {
 void free_after_grace_period(void* block, deferred_head& head) noexcept;
 /// Waits until all blocks that were handed over before are free. Context: task, no lock held, not in a section.
 void deferred_free_barrier() noexcept;
+/// False if all blocks that were handed over before are free. Context: any.
+[[nodiscard]] bool deferred_free_pending() noexcept;
 /// In a forked child: makes the work ready to be queued. Context: fork_child.
 void deferred_free_reset() noexcept;
 /// In a forked child: the work may have been about to be queued by a thread that is gone. Context: fork_child.

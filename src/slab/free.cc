@@ -9,6 +9,7 @@
 // Lock order.  slot > node > page_alloc; none when nested.
 #include "slab/alloc.hpp"
 #include "slab/deferred_free.hpp"
+#include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/slab_ops.hpp"
@@ -129,7 +130,8 @@ void free_remote(slab& s, void* block) noexcept {
     }
 }
 
-/// Slot held.
+} // namespace
+
 void release_large(slab& s) noexcept {
     const std::size_t pages = s.pages;
     obj_cgroup& payer = *s.payer;
@@ -138,9 +140,12 @@ void release_large(slab& s) noexcept {
         sync::rcu_guard section;
         counter::uncharge_pages(payer.load_payer(), pages * page_bytes, counter::charge_kind::large);
     }
+    unlink_run(payer, s);
     free_pages(s, pages);
     obj_cgroup_put(payer);
 }
+
+namespace {
 
 void free_large(slab& s, void* block) noexcept {
     if (block != start_of(s))
@@ -248,7 +253,7 @@ void sweep_late_pushes() noexcept {
     sync::call_rcu(late_sweep_work);
 }
 
-/// Frees what handlers left while the world was stopped. Executor, so the world is not stopped.
+/// Frees what handlers left while the world was stopped. A slot held, so the world is not stopped.
 static void sweep_late() noexcept {
     // (5) acquire: pairs with (4).
     void* block = late.exchange(nullptr, std::memory_order_acquire);
@@ -264,6 +269,7 @@ static void sweep_late() noexcept {
 void reset_static_works() noexcept {
     sweep_work.reset_after_fork();
     late_sweep_work.reset_after_fork();
+    discard_reset();
     deferred_free_reset();
 }
 
@@ -277,24 +283,34 @@ void requeue_after_fork() noexcept {
     deferred_free_after_fork();
 }
 
-void sweep_deferred() noexcept {
-    sweep_late();
+/// Frees what handlers left, whoever else is at it: when this returns, all of it that was there before is free.
+static void sweep_handlers() noexcept {
     sync::thread_slot& orphan = sync::slot_at(orphan_index);
-    {
-        sync::lock_guard hold(orphan.lock);
-        // (3) acquire: pairs with slab_ops.cc(7).
-        slab_remote* item = deferred.exchange(nullptr, std::memory_order_acquire);
-        while (item != nullptr) {
-            // relaxed: ordered by the exchange; read before the slab may be queued again.
-            slab_remote* const following = item->queue_next.load(std::memory_order_relaxed);
-            slab& s = slab_of_remote(*item);
-            if (s.kind == slab_kind::large)
-                release_large(s);
-            else
-                process_queued(orphan, s);
-            item = following;
-        }
+    sync::lock_guard hold(orphan.lock);
+    sweep_late();
+    // (3) acquire: pairs with slab_ops.cc(7).
+    slab_remote* item = deferred.exchange(nullptr, std::memory_order_acquire);
+    while (item != nullptr) {
+        // relaxed: ordered by the exchange; read before the slab may be queued again.
+        slab_remote* const following = item->queue_next.load(std::memory_order_relaxed);
+        slab& s = slab_of_remote(*item);
+        if (s.kind == slab_kind::large)
+            release_large(s);
+        else
+            process_queued(orphan, s);
+        item = following;
     }
+}
+
+void settle_frees() noexcept {
+    if (deferred_free_pending())
+        deferred_free_barrier();
+    sync::busy_scope busy;
+    sweep_handlers();
+}
+
+void sweep_deferred() noexcept {
+    sweep_handlers();
     const std::uint32_t end = sync::slots_used();
     for (std::uint32_t i = 1; i < end; ++i) {
         sync::thread_slot& slot = sync::slot_at(i);

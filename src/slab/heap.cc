@@ -94,6 +94,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
         h->slot = &slot;
         heaps.all.push_back(*h);
         ++heaps.count;
+        owner.nr_heaps.fetch_add(1, std::memory_order_relaxed); // relaxed: who asks was told that the heap is there
     } else {
         h->lru.unlink();
         heaps.all.push_back(*h);
@@ -198,9 +199,10 @@ void drop_heap(heap& h) noexcept {
     fold(h);
     park_all(h);
     free_tables(h);
-    for (auto& place : heaps.map)
-        if (place.load(std::memory_order_relaxed) == &h)     // relaxed: slot held
-            place.store(nullptr, std::memory_order_relaxed); // relaxed: the slot is closed
+    if (auto& place = heaps.map[map_index(*h.owner)]; place.load(std::memory_order_relaxed) == &h) // relaxed: slot held
+        place.store(nullptr, std::memory_order_relaxed); // relaxed: the slot is closed
+    if (!h.dropped)
+        h.owner->nr_heaps.fetch_sub(1, std::memory_order_relaxed); // relaxed: as where it was made
     h.dropped = true;
     if (h.depth == 0)
         free_dropped_heap(h);

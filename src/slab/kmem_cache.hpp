@@ -102,6 +102,7 @@ inline constexpr std::uint32_t heat_count = 64;
 struct cache_owner : counter::account {
     std::atomic<cache_array*> caches{nullptr};                    // grown by copy; old arrays go after a grace period
     obj_cgroup* objects = nullptr;                                // constant while online
+    std::atomic<std::uint32_t> nr_heaps{0};                       // that may have slabs
     std::atomic<std::uint16_t> heat[heat_count] = {};             // cold allocations by cache index modulo heat_count
     std::atomic<std::uint64_t> wanted[cache_count_max / 64] = {}; // caches that are warm and have no child yet
 };

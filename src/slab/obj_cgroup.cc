@@ -88,8 +88,8 @@ void obj_cgroups_free(obj_cgroup** owners, std::size_t count) noexcept {
     metadata_free_all(reinterpret_cast<void**>(owners), count, sizeof(obj_cgroup));
 }
 
-void obj_cgroup_put(obj_cgroup& owner) noexcept {
-    if (owner.put())
+void obj_cgroup_put(obj_cgroup& owner, std::uint64_t count) noexcept {
+    if (owner.put(count))
         sync::call_rcu(owner.release_work);
 }
 

@@ -22,11 +22,15 @@ namespace allot::slab {
 struct cache_owner;
 
 struct obj_cgroup : basic_obj_cgroup_core<sync::real, cache_owner> {
-    std::uint32_t id = 0;          // constant
-    std::atomic<bool> idle{false}; // only its group's reference is left, which goes with the group
-    base::list_node link;          // in the list of the group that owns it now; guarded by the tree lock
-    sync::work release_work;
+    std::uint32_t id = 0;               // constant
+    std::atomic<bool> idle{false};      // only its group's reference is left, which goes with the group
+    std::atomic<bool> discarded{false}; // its objects in shared slabs are to be taken back, see discard.hpp
+    base::list_node link;               // in the list of the group that owns it now; guarded by the tree lock
+    [[no_unique_address]] sync::work release_work;
+    std::uint32_t runs =
+        0; // list of its large blocks, page indices; guarded by one of discard.cc's locks. In the work's last bytes
 };
+static_assert(sizeof(obj_cgroup) == cache_line_bytes, "there is one for each group");
 
 /// Ids are below it.
 inline constexpr std::size_t obj_cgroup_count_max = std::size_t{1} << 22;
@@ -36,7 +40,7 @@ inline constexpr std::size_t obj_cgroup_count_max = std::size_t{1} << 22;
 /// By id; valid while the caller knows of an object that holds a reference. Context: any.
 obj_cgroup& obj_cgroup_of(std::uint32_t id) noexcept;
 inline void obj_cgroup_get(obj_cgroup& owner) noexcept { owner.get(); }
-void obj_cgroup_put(obj_cgroup& owner) noexcept;
+void obj_cgroup_put(obj_cgroup& owner, std::uint64_t count = 1) noexcept;
 /// True if only the group's own reference is left of a group that nobody can charge any more; then it is the group that frees it, with
 /// obj_cgroup_free() after a grace period. Executor.
 [[nodiscard]] bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept;

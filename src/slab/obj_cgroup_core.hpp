@@ -30,13 +30,13 @@ template <class P, class Payer> struct basic_obj_cgroup_core {
         const std::uint64_t before = refs.fetch_add(1, std::memory_order_relaxed);
         ALLOT_BUG_ON(before == 0);
     }
-    /// True: that was the last one, and the caller enqueues the release, for after a grace period: a reader may have the core
+    /// Drops `count` references. True: that was the last one, and the caller enqueues the release, for after a grace period: a reader may have the core
     /// from a block that was just freed. Context: any.
-    [[nodiscard]] bool put() noexcept {
+    [[nodiscard]] bool put(std::uint64_t count = 1) noexcept {
         // (1) acq_rel: pairs with (1), slab/obj_cgroup.cc(3): the last put comes after all uses that earlier puts ended.
-        const std::uint64_t before = refs.fetch_sub(1, std::memory_order_acq_rel);
-        ALLOT_BUG_ON(before == 0);
-        return before == 1;
+        const std::uint64_t before = refs.fetch_sub(count, std::memory_order_acq_rel);
+        ALLOT_BUG_ON(before < count);
+        return before == count;
     }
 
     /// Who pays now. Valid inside the caller's section. Context: any, in a section.

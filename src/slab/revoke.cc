@@ -10,6 +10,7 @@
 // Checked by.  test/slab/revoke_test.cc, verify/spin/revoke.pml
 #include "platform/rseq.hpp"
 #include "slab/alloc.hpp"
+#include "slab/discard.hpp"
 #include "slab/gate.hpp"
 #include "slab/slab_ops.hpp"
 #include "sync/test_point.hpp"
@@ -271,6 +272,7 @@ void trim_idle_threads() noexcept {
 }
 
 std::uint64_t purge() noexcept {
+    sweep_discarded();
     {
         sync::busy_scope busy;
         const std::uint32_t end = sync::slots_used();

@@ -8,6 +8,7 @@
 #include "slab/slab_ops.hpp"
 
 #include "slab/debug.hpp"
+#include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
 #include "sync/test_point.hpp"
@@ -158,8 +159,9 @@ slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
 
 void give_back_slab(sync::thread_slot& slot, slab& s) noexcept;
 
-/// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held. A reader
-/// of a typesafe_by_rcu cache may still look at an object: then it waits for a grace period first.
+} // namespace
+
+/// A reader of a typesafe_by_rcu cache may still look at an object: then the slab waits for a grace period first.
 void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::none && s.empty() && !s.kept);
     kmem_cache& cache = *s.cache;
@@ -174,6 +176,8 @@ void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     push_queue(cache.grace_new, s);
     enqueue_grace_work(cache);
 }
+
+namespace {
 
 void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
     kmem_cache& cache = *s.cache;
@@ -261,10 +265,11 @@ slab* adopt(heap& h, kmem_cache& cache) noexcept {
 bool has_free_block(slab& s) noexcept {
     if (s.free_list == 0)
         collect(s);
-    return s.free_list != 0 || carve(s);
+    return s.free_list != 0 || carve(s) || sweep_dry(s);
 }
 
-/// An unfrozen slab that has blocks, or none, live: links it where it belongs. Node held.
+} // namespace
+
 void link_to_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.node.lock) {
     const bool has_free = s.free_list != 0 || s.carved < s.capacity;
     s.place = has_free ? slab_place::node_partial : slab_place::node_full;
@@ -275,6 +280,8 @@ void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.
     unlink(s.place == slab_place::node_partial ? cache.node.partial : cache.node.full, s);
     s.place = slab_place::none;
 }
+
+namespace {
 
 /// A slab that was active and has no block left goes where blocks may come back to it. Few at a time come back to one that had few.
 void exhaust(heap& h, slab& s) noexcept {
@@ -402,6 +409,8 @@ void* next_block(heap& h, std::uint32_t index) noexcept {
 
 slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
     slab* s = next_slab(h, cache.shape.index);
+    if (s == nullptr && sweep_some_full(h, cache.shape.index))
+        s = next_slab(h, cache.shape.index);
     if (s != nullptr)
         return s;
     s = adopt(h, cache);
@@ -569,6 +578,8 @@ void uncharge_shared(slab& s, const void* block) noexcept {
     if (id == 0)
         base::bug_object("double free", block, "?", s.cache->name);
     obj_cgroup& owner = obj_cgroup_of(id);
+    if (owner.discarded.load(std::memory_order_relaxed)) [[unlikely]] // relaxed: who frees it has been told
+        base::bug_object("free of a block of a discarded group", block, "?", s.cache->name);
     cache_owner& payer = owner.load_payer();
     ALLOT_TEST_POINT("uncharge_object:payer_read");
     counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);

@@ -94,6 +94,14 @@ void queue_for_slot(std::uint32_t index, slab& s) noexcept;
 
 /// The work of a typesafe_by_rcu cache: gives back the slabs whose grace period is over, begins one for the new. Executor.
 void release_after_grace_period(sync::work& item) noexcept;
+/// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held.
+void release_slab(sync::thread_slot& slot, slab& s) noexcept;
+/// An unfrozen slab that has blocks, or none, live: links it where it belongs.
+void link_to_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.node.lock);
+void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.node.lock);
+/// Frees a large block. Slot held. Defined in free.cc.
+void release_large(slab& s) noexcept;
+
 /// Uncharges an object of a shared slab from its owner and clears the owner id. Context: any, inside a RCU section.
 void uncharge_shared(slab& s, const void* block) noexcept;
 

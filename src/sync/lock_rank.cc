@@ -69,9 +69,9 @@ bool holds_any_lock() noexcept {
 const held_locks& locks_held() noexcept { return held; }
 
 const char* name_of(lock_rank rank) noexcept {
-    static constexpr const char* names[] = {"reclaim",    "executor", "tree",       "caches", "registry",
-                                            "slot",       "node",     "soft_limit", "owners", "metadata",
-                                            "page_alloc", "debug",    "cache_gate"};
+    static constexpr const char* names[] = {"reclaim",  "executor",   "tree",  "caches",     "registry",
+                                            "slot",     "node",       "runs",  "soft_limit", "owners",
+                                            "metadata", "page_alloc", "debug", "cache_gate"};
     static_assert(sizeof names / sizeof names[0] == rank_count, "a name for each rank");
     return names[index_of(rank)];
 }

@@ -26,6 +26,7 @@ enum class lock_rank : std::uint8_t {
     registry,   ///< which thread slots exist
     slot,       ///< one thread's heaps
     node,       ///< one cache's lists of unowned slabs
+    runs,       ///< the large blocks of one owner
     soft_limit, ///< one NUMA node's tree of groups above their `high`
     owners,     ///< the table of obj_cgroup ids
     metadata,   ///< the library's own small objects
