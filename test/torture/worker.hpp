@@ -207,6 +207,33 @@ class worker {
             keep(it, index);
         }
     }
+    /// A group of its own whose blocks go with it, unless an ancestor was closed before: then they live, and are freed.
+    void request() {
+        allot_group* group = nullptr;
+        if (allot_group_create(groups_.any(random_).first.get(), index_ % 2 == 0 ? "request" : "request too", nullptr,
+                               &group) != 0)
+            return;
+        std::vector<void*> made;
+        allot_scope in;
+        allot_enter(group, &in);
+        for (auto count = random_() % 300; count != 0; --count) {
+            void* const block = allot_malloc(any_size() >> random_() % 8);
+            sums_.allocations += block != nullptr ? 1 : 0;
+            if (random_() % 4 == 0)
+                allot_free(block);
+            else
+                made.push_back(block);
+        }
+        const bool early = random_() % 4 == 0;
+        if (!early)
+            allot_leave(&in);
+        if (allot_group_discard(group, nullptr) != 0)
+            for (void* const block : made)
+                allot_free(block);
+        if (early)
+            allot_leave(&in);
+        allot_group_put(group);
+    }
     void resize() {
         if (held_.empty())
             return;
@@ -355,6 +382,8 @@ class worker {
             take_home(trade(random_(), pop()));
         else if (kind < 62)
             rare();
+        else if (kind < 64)
+            request();
         else if (kind < 68)
             publish();
         else if (kind < 76)
