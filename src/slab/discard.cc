@@ -199,9 +199,9 @@ bool sweep_some_full(heap& h, std::uint32_t index) noexcept {
 }
 
 void sweep_discarded() noexcept {
+    discards.store(0, std::memory_order_relaxed);             // relaxed: a heuristic
     if (discarded_bytes.load(std::memory_order_relaxed) <= 0) // relaxed: a hint
         return;
-    discards.store(0, std::memory_order_relaxed); // relaxed: a heuristic
     for_each_slot_closed(has_shared_slabs, sweep_shared_heap, nullptr);
     std::int64_t shared_bytes = 0;
     sync::busy_scope busy;
