@@ -147,10 +147,10 @@ TEST_F(a_slab, gets_its_blocks_in_portions_so_that_memory_that_is_not_needed_sta
 
 TEST_F(a_slab, is_small_at_first_and_larger_as_its_cache_has_more_of_them) {
     std::vector<void*> made{top.malloc(64)};
-    EXPECT_EQ(of(made[0]).order, 0u);
+    EXPECT_EQ(of(made[0]).pages, 1u);
     for (int i = 0; i < 20'000; ++i)
         made.push_back(top.malloc(64));
-    EXPECT_EQ(of(made.back()).order, slab::slab_order_max);
+    EXPECT_EQ(of(made.back()).pages, 1u << slab::slab_order_max);
     free_all(made);
 }
 
