@@ -130,6 +130,7 @@ void* alloc_in_section(std::uint32_t index) noexcept {
     // A group that is closed from here on is swept after this section.
     if (!counter::is_online(*h->owner))
         return nullptr;
+    publish_allocations(*h);
     if (h->partial != nullptr && index < h->capacity)
         if (void* const block = next_block(*h, index)) {
             ++h->allocations;
@@ -146,6 +147,7 @@ void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
     why->wanted = cache.shape.object_bytes;
     if (!ensure_tables(h, cache.shape.index, &why->over))
         return nullptr;
+    publish_allocations(h);
     slab* const s = refill(h, cache, why);
     if (s == nullptr)
         return nullptr;

@@ -157,7 +157,9 @@ ALLOT_INLINE bool nested() noexcept {
 [[nodiscard]] bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) noexcept;
 /// Tells the thread's current heap what it allocated on the fast path since the last time. Slot held, or own open section.
 void credit(sync::thread_slot& slot) noexcept;
-/// Tells the heap's group how many blocks it allocated. Slot held.
+/// Both, if much has come together since the last time. Slot held, or own open section.
+void publish_allocations(heap& h) noexcept;
+/// Tells the heap's group how many blocks it allocated. Slot held, or own open section.
 void fold(heap& h) noexcept;
 /// Parks all slabs of the heap. Slot held and closed.
 void park_all(heap& h) noexcept;
