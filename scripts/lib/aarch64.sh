@@ -17,6 +17,9 @@ assert.a_bug_about_an_object_names_address_group_and_cache        as above
 memory.map_backs_nothing_until_it_is_touched                      maps more than the address space that is left
 memory.reserve_is_aligned_as_asked_and_leaves_nothing_around_it   mincore fails for the emulator's own reservation
 memory.commit_of_what_is_not_mapped_fails                         to the host all of the 32 GiB is mapped
+rseq.is_off_where_the_program_says_so                             starts itself again, which an emulated program cannot
+rseq.is_off_where_libc_registers_no_areas                         as above
+rseq.is_off_without_the_barrier_that_restarts_sections            as above
 arena_of_blocks.what_is_not_committed_is_not_accessible           mincore, as above
 account_tree.shares_add_up_after_random_work_of_many_threads      wants to meet a limit within 200 ms of random work
 fork_into_child.threads_that_create_and_close_groups              a storm of forks, at 10 ms and more each

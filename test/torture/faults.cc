@@ -190,7 +190,7 @@ void refuse_the_thread() {
         ++round_number;
         work_is_done_by("polls", [] { allot_poll(); });
         work_is_done_by("quiesce()", [] { allot_quiesce(); });
-        work_is_done_by("slow calls", [] { allot_free(allot_malloc(100'000)); });
+        work_is_done_by("slow calls", [] { allot_free(allot_malloc(std::size_t{4} << 20)); }); // more than any slab
     }
     settle_library();
     take_census("without a thread");
