@@ -94,7 +94,7 @@ void* allot_cache_alloc(allot_cache* handle) noexcept {
     slab::debug_check_cache(cache);
     const slab::cache_shape& shape = cache.shape;
     void* block = nullptr;
-    if (shape.link_offset == 0 && shape.index < sync::tls.capacity)
+    if (shape.link_offset == 0 && shape.index << slab::bin_shift <= sync::tls.bin_mask)
         block = slab::alloc_fast(shape.index);
     if (block == nullptr) {
         if (!enter() || slab::nested()) {

@@ -8,7 +8,8 @@
 //              settle_frees       frees that were begun before and are on their way
 //              close_locked       nobody charges the subtree any more
 //              |- mark            owners: their objects in shared slabs are nobody's
-//              |- heaps           the own thread's, then, if others have some, theirs: slabs wiped, heaps dropped
+//              |- heaps           the own thread's, if only that has some: slabs wiped, heaps dropped
+//              |                  else of all threads: first the bins, which may have blocks of each other's slabs
 //              |- queues          of all slots, if slabs are left: frees of others that nobody has looked at
 //              |- caches          slabs that nobody holds
 //              |- runs            large blocks, by their owners
@@ -22,6 +23,7 @@
 // Source.      docs/lifecycle.md "Discarding a group".
 #include "slab/discard.hpp"
 #include "group/mem_cgroup.hpp"
+#include "slab/bins.hpp"
 #include "slab/slab_ops.hpp"
 #include "sync/test_point.hpp"
 
@@ -83,6 +85,23 @@ void discard_heaps(sync::thread_slot& slot, void* data) noexcept {
     }
 }
 
+/// Takes the blocks in the bins of the slot's heaps in the subtree from its thread: their slabs may be wiped in another slot. Slot held
+/// and closed.
+void forget_in_slot(sync::thread_slot& slot, void* data) noexcept {
+    const auto& top = *static_cast<const mem_cgroup*>(data);
+    slab::thread_heaps& heaps = slab::heaps_of(slot);
+    for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        if (is_below(*h->owner, top))
+            slab::forget_bins(*h);
+}
+
+std::uint32_t count_heaps(slab::thread_heaps& heaps, const mem_cgroup& top) noexcept {
+    std::uint32_t count = 0;
+    for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        count += !h->dropped && is_below(*h->owner, top) ? 1u : 0u;
+    return count;
+}
+
 bool has_heap_or_queue(slab::thread_heaps& heaps, void* data) noexcept {
     if (heaps.queue.load(std::memory_order_relaxed) != nullptr) // relaxed: slot held; what the caller knows of is there
         return true;
@@ -93,11 +112,18 @@ bool has_heap_or_queue(slab::thread_heaps& heaps, void* data) noexcept {
     return false;
 }
 
-/// The heaps and what is queued: first the own thread's, which has nobody to wait for and mostly is the only one.
+/// The heaps and what is queued. Mostly the own thread alone has heaps, and there is nobody to wait for.
 void discard_held(mem_cgroup& top) noexcept {
-    if (count_left(top).heaps != 0) {
-        slab::cold_section here;
-        discard_heaps(here.slot(), &top);
+    if (const std::uint32_t heaps = count_left(top).heaps; heaps != 0) {
+        std::uint32_t own = 0;
+        {
+            slab::cold_section here;
+            own = count_heaps(here.heaps(), top);
+            if (own == heaps)
+                discard_heaps(here.slot(), &top);
+        }
+        if (own != heaps)
+            slab::for_each_slot_closed(has_heap_or_queue, forget_in_slot, &top);
     }
     if (const left_over left = count_left(top); left.heaps != 0 || left.slabs != 0)
         slab::for_each_slot_closed(has_heap_or_queue, discard_heaps, &top);

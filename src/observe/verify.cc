@@ -66,6 +66,33 @@ std::uint64_t live_blocks(const slab::slab& s) noexcept {
     return s.live() - slab::remote_count(word);
 }
 
+/// Blocks in bins were counted as such that live.
+void count_bins(recount& all, const slab::heap& h) noexcept {
+    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
+        const slab::bin& b = h.bins[i];
+        std::uint32_t found = 0;
+        for (slab::free_word list = b.free; list != 0 && found <= slab::free_count(b.free); ++found) {
+            const void* const block = slab::first_free(list);
+            const slab::slab& s = *slab::slab_of(block);
+            if (slab::tag_of(slab::page_tag_of(block)) != b.tag || s.kind != slab::slab_kind::owned)
+                all.error("block in a bin", "another cache", s.object_bytes, static_cast<std::int64_t>(i));
+            list = *static_cast<const slab::free_word*>(block);
+        }
+        if (found != slab::free_count(b.free))
+            all.error("blocks in a bin", slab::root_cache_at(i)->name, slab::free_count(b.free), found);
+        all.report.objects -= found;
+    }
+}
+
+void count_all_bins(recount& all) noexcept {
+    for (std::uint32_t i = 1; i < sync::slots_used(); ++i) {
+        slab::thread_heaps& heaps = slab::heaps_of(sync::slot_at(i));
+        count_bins(all, heaps.root);
+        for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+            count_bins(all, *h);
+    }
+}
+
 void check_slab(recount& all, slab::slab& s) noexcept {
     ++all.report.slabs;
     all.report.objects += live_blocks(s);
@@ -242,6 +269,7 @@ void count_everything(recount& all) noexcept {
     const auto end = static_cast<std::uint32_t>(slab::pages_committed());
     for (std::uint32_t page = 1; page < end;)
         page += static_cast<std::uint32_t>(count_page(all, slab::slab_at(page)));
+    count_all_bins(all);
     count_group_memory(all, *memcg::root_group);
     compare(all, *memcg::root_group);
     compare_counts(all, *memcg::root_group);

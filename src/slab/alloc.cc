@@ -12,6 +12,7 @@
 // Lock order.  slot > node > page_alloc.
 #include "slab/alloc.hpp"
 
+#include "slab/bins.hpp"
 #include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
@@ -70,7 +71,6 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
     slab& s = *run.first;
     set_pages(s, pages);
     s.free_list = 0;
-    s.owner.store(0, std::memory_order_relaxed); // relaxed: handing the block over orders it
     s.object_bytes = 0;
     s.payer = owner.objects;
     s.home = nullptr;
@@ -100,8 +100,8 @@ void* alloc_shared(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache, s
     why->over = nullptr;
     if (!counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &why->over))
         return nullptr;
-    if (slab* const s = refill(heaps.shared, cache, why))
-        return hand_over(*s, owner, pop(*s));
+    if (void* const block = refill(heaps.shared, cache, why))
+        return hand_over(*slab_of(block), owner, block);
     counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
     return nullptr;
 }
@@ -148,12 +148,12 @@ void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
     if (!ensure_tables(h, cache.shape.index, &why->over))
         return nullptr;
     publish_allocations(h);
-    slab* const s = refill(h, cache, why);
-    if (s == nullptr)
+    open_bin(h, cache);
+    void* const block = refill(h, cache, why);
+    if (block == nullptr)
         return nullptr;
-    void* const block = pop(*s);
     ++h.allocations;
-    debug_on_alloc(*s, block);
+    debug_on_alloc(*slab_of(block), block);
     return block;
 }
 

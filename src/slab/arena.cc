@@ -37,6 +37,8 @@ void release_all(std::size_t bytes) noexcept {
         platform::unmap(arena.slabs, pages * sizeof(slab));
     if (arena.remotes != nullptr)
         platform::unmap(arena.remotes, pages * sizeof(slab_remote));
+    if (arena.tags != nullptr)
+        platform::unmap(arena.tags, pages * sizeof(page_tag));
     if (arena.heads != nullptr)
         platform::unmap(arena.heads, pages * sizeof(std::uint32_t));
     if (arena.live_bits != nullptr)
@@ -49,6 +51,7 @@ bool reserve_all(std::size_t bytes) noexcept {
     arena.base = static_cast<char*>(platform::reserve(bytes, chunk_bytes));
     if (arena.base != nullptr && reserve_array(arena.slabs, pages * sizeof(slab)) &&
         reserve_array(arena.remotes, pages * sizeof(slab_remote)) &&
+        reserve_array(arena.tags, pages * sizeof(page_tag)) &&
         reserve_array(arena.heads, pages * sizeof(std::uint32_t)) &&
         (!ALLOT_DEBUG || reserve_array(arena.live_bits, pages * live_bytes_per_page))) {
         arena.bytes = bytes;
@@ -89,6 +92,7 @@ bool arena_commit_chunks(std::size_t first_chunk, std::size_t count) noexcept {
     const std::size_t pages = count * chunk_pages;
     return commit_part(arena.slabs, first, pages, sizeof(slab)) &&
            commit_part(arena.remotes, first, pages, sizeof(slab_remote)) &&
+           commit_part(arena.tags, first, pages, sizeof(page_tag)) &&
            commit_part(arena.heads, first, pages, sizeof(std::uint32_t)) &&
            (!ALLOT_DEBUG || commit_part(arena.live_bits, first, pages, live_bytes_per_page)) &&
            commit_part(arena.base, first, pages, page_bytes);

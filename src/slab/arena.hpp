@@ -7,12 +7,14 @@
 //              with one load; `slabs` is the line that the owner writes; `remotes` is apart, since other threads write it.
 //
 //              base ...................... [4 MiB chunk][4 MiB chunk] ..........   committed chunk by chunk
+//              tags     8 B a page    -> which bin takes blocks of the page        (the one that every free reads)
 //              heads    4 B a page    -> place of the slab's descriptor
 //              slabs   64 B a page    -> free list, cache, heap                    (meaningful at first pages only)
 //              remotes 32 B a page    -> list of blocks freed by other threads
 //
-//              The free blocks of a slab are one word: the address of the first, shifted, and their count below it. A free
-//              block keeps the word of the blocks behind it. So one store takes a block or puts one back, counted.
+//              A list of free blocks is one word: the address of the first, shifted, and their count below it. A free block
+//              keeps the word of the blocks behind it. So one store takes a block or puts one back, counted, and a list moves
+//              from a slab to a bin as a whole.
 //
 // Invariants.  I1  Page 0 is never handed out: index 0 means "none" in lists.
 //              I2  A descriptor that heads nothing alive has kind `none`.
@@ -38,7 +40,6 @@ inline constexpr std::size_t chunk_bytes = chunk_pages * page_bytes;
 using free_word = std::uint64_t;
 inline constexpr unsigned free_count_bits = 16;
 inline constexpr free_word free_count_mask = (free_word{1} << free_count_bits) - 1;
-inline constexpr std::uint16_t never_empty = 0xffff;
 
 ALLOT_INLINE void* first_free(free_word word) noexcept { return reinterpret_cast<void*>(word >> free_count_bits); }
 constexpr std::uint32_t free_count(free_word word) noexcept {
@@ -74,20 +75,23 @@ class slab_kind_field {
     std::atomic<slab_kind> kind_{slab_kind::none};
 };
 
+/// What a bin has to match to take the blocks of a page, and the offset of the bin in the table of a heap, bytes, above it. 0: there
+/// is none. Of a slab constant while one of its blocks lives.
+using page_tag = std::uint64_t;
+inline constexpr unsigned tag_offset_shift = 32;
+/// What no bin has.
+inline constexpr std::uint32_t no_slab_tag = 0;
+constexpr std::uint32_t tag_of(page_tag word) noexcept { return static_cast<std::uint32_t>(word); }
+constexpr std::uint32_t bin_offset_of(page_tag word) noexcept {
+    return static_cast<std::uint32_t>(word >> tag_offset_shift);
+}
+
 /// Where a slab is linked.
-enum class slab_place : std::uint8_t { none, active, heap_partial, heap_full, node_partial, node_full };
+enum class slab_place : std::uint8_t { none, heap_partial, heap_full, node_partial, node_full };
 
 struct alignas(cache_line_bytes) slab {
-    free_word free_list; ///< blocks free to whoever holds the slab; 0 sends the fast path to the slow one
-    std::uint64_t reserved;
-    /// Length of the free list at which a free finds the slab empty; never_empty: nobody wants to know. Relaxed: the fast path
-    /// reads it as a hint, when the slab may be another's already.
-    std::atomic<std::uint16_t> empty_at;
-    bool kept;           ///< empty, and counted in its heap's `kept`
-    std::uint8_t had;    ///< blocks that it had when it became active, at most 255
+    free_word free_list; ///< blocks free to whoever holds the slab
     std::uint32_t pages; ///< pages that it consists of; not of a free block
-    // Relaxed: a thread that compares it with its own id finds its own stores; others only ever see an id that is not theirs.
-    std::atomic<std::uint32_t> owner; ///< fast id of the thread that may free without a lock; 0: nobody
     std::uint32_t object_bytes;
     union {
         kmem_cache* cache; ///< owned, shared
@@ -101,9 +105,10 @@ struct alignas(cache_line_bytes) slab {
     std::uint8_t order;
     slab_kind_field kind;
     slab_place place;
+    bool kept;  ///< empty, and counted in its heap's `kept`
     bool dirty; ///< of a free block: it holds data that a discard would drop
 
-    /// Blocks that were handed out and did not come back to the free list.
+    /// Blocks that were handed out and did not come back to the free list: those in bins are among them.
     std::uint32_t live() const noexcept { return carved - free_count(free_list); }
     bool empty() const noexcept { return live() == 0; }
 };
@@ -113,7 +118,7 @@ static_assert(sizeof(slab) == 64);
 struct slab_remote {
     std::atomic<std::uint64_t> word;
     std::atomic<slab_remote*> queue_next;
-    std::uint64_t reserved[2];
+    std::uint64_t unused[2]; ///< two in a cache line: pages that are neighbours are often different threads'
 };
 static_assert(sizeof(slab_remote) == 32);
 
@@ -122,8 +127,9 @@ struct alignas(cache_line_bytes) arena_map {
     char* base = nullptr;
     std::size_t bytes = 0;
     slab* slabs = nullptr;
-    slab_remote* remotes = nullptr;
+    std::atomic<page_tag>* tags = nullptr;
     std::uint32_t* heads = nullptr;
+    slab_remote* remotes = nullptr;
     std::atomic<std::uint8_t>* live_bits = nullptr; ///< debug builds: a bit for every 8 bytes
 };
 
@@ -140,11 +146,14 @@ ALLOT_INLINE bool arena_contains(const void* address) noexcept {
 ALLOT_INLINE std::size_t page_of(const void* address) noexcept {
     return static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) >> page_shift;
 }
+/// The tag of the page. Relaxed: who has a block was handed it.
+ALLOT_INLINE page_tag page_tag_of(const void* address) noexcept {
+    return arena.tags[page_of(address)].load(std::memory_order_relaxed);
+}
 /// The descriptor of the slab or run that `address` lies in (of a run: only for its first page).
 ALLOT_INLINE slab* slab_of(const void* address) noexcept { return &arena.slabs[arena.heads[page_of(address)]]; }
-/// Place of a page's descriptor , and the page of a place. The first pages of large slabs are
-/// multiples of 16 and more; in that order their descriptors would fall into the same few sets of the processor's cache as the
-/// blocks do, and be gone at every free.
+/// The place of a page's descriptor, and the page of a place. The first pages of large slabs are multiples of 16 and more: in the
+/// order of the pages their descriptors would fall into few sets of the processor's cache and be gone at every free.
 constexpr std::uint32_t place_of(std::uint32_t page) noexcept {
     page ^= page >> 4 & 15;
     return page ^ (page >> 6 & 63);
@@ -163,13 +172,20 @@ ALLOT_INLINE char* start_of(const slab& s) noexcept {
 ALLOT_INLINE slab_remote& remote_of(const slab& s) noexcept { return arena.remotes[&s - arena.slabs]; }
 ALLOT_INLINE slab& slab_of_remote(const slab_remote& r) noexcept { return arena.slabs[&r - arena.remotes]; }
 inline std::size_t slab_bytes(const slab& s) noexcept { return std::size_t{s.pages} * page_bytes; }
-/// Makes it consist of `pages`, and addresses in them lead to it.
-inline void set_pages(slab& s, std::size_t pages) noexcept {
+/// Makes it consist of `pages`, and addresses in them lead to it and have this tag.
+inline void set_pages(slab& s, std::size_t pages, page_tag tag = 0) noexcept {
     s.pages = static_cast<std::uint32_t>(pages);
     const auto place = static_cast<std::uint32_t>(&s - arena.slabs);
     const std::uint32_t first = page_at(place);
-    for (std::size_t i = 0; i < pages; ++i)
+    for (std::size_t i = 0; i < pages; ++i) {
         arena.heads[first + i] = place;
+        arena.tags[first + i].store(tag, std::memory_order_relaxed); // relaxed: as it is read
+    }
+}
+/// No bin takes its blocks from now on.
+inline void clear_tags(const slab& s) noexcept {
+    for (std::size_t i = 0; i < s.pages; ++i)
+        arena.tags[page_index(s) + i].store(0, std::memory_order_relaxed); // relaxed: as it is read
 }
 
 } // namespace allot::slab

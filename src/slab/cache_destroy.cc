@@ -42,10 +42,10 @@ void park_cache(heap& h, const kmem_cache& root) noexcept {
     const std::uint32_t index = root.shape.index;
     if (h.partial == nullptr || index >= h.capacity)
         return;
-    if (slab* s = h.active[index].load(std::memory_order_relaxed); s != &empty_slab) { // relaxed: slot held and closed
-        h.active[index].store(&empty_slab, std::memory_order_relaxed);                 // relaxed: as above
-        deactivate(*s);
-        park(*s);
+    flush(h, index, 0);
+    if (h.bins[index].tag != no_bin_tag) {
+        shrink_bin(h, index);
+        h.bins[index] = bin{};
     }
     while (h.partial[index] != 0) {
         slab& s = slab_at(h.partial[index]);

@@ -9,6 +9,7 @@
 #include "slab/discard.hpp"
 
 #include "slab/alloc.hpp"
+#include "slab/bins.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/slab_ops.hpp"
@@ -125,9 +126,6 @@ void sweep_heap_list(std::uint32_t& head) noexcept {
 void sweep_shared_heap(sync::thread_slot& slot, void*) noexcept {
     heap& h = heaps_of(slot).shared;
     for (std::uint32_t i = 0; i < h.capacity; ++i) {
-        slab* const s = h.active[i].load(std::memory_order_relaxed); // relaxed: slot held and closed
-        if (s != &empty_slab)
-            sweep_slab(*s);
         sweep_heap_list(h.partial[i]);
     }
     sweep_heap_list(h.full);
@@ -237,12 +235,9 @@ void mark_discarded(obj_cgroup& owner) noexcept {
 }
 
 void wipe_heap(heap& h) noexcept {
-    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
-        slab* const s = h.active[i].load(std::memory_order_relaxed); // relaxed: slot held and closed
-        if (s != &empty_slab)
-            wipe(*s);
+    forget_bins(h);
+    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i)
         wipe_list(h.partial[i]);
-    }
     wipe_list(h.full);
 }
 

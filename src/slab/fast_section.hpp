@@ -22,38 +22,42 @@ namespace allot::slab {
     if ((count & 1) != 0) [[unlikely]]
         return nullptr;
     reader.enter_fast(count);
-    // Relaxed: a revoker that writes the table or the pointer waits for this section afterwards.
-    auto* const table = static_cast<active_table*>(tls.active.load(std::memory_order_relaxed));
-    slab* const s = table[index].load(std::memory_order_relaxed); // relaxed: as above
-    void* const block = first_free(s->free_list);
+    // Relaxed: a revoker that writes it waits for this section afterwards.
+    bin& from = static_cast<bin*>(tls.bins.load(std::memory_order_relaxed))[index];
+    void* const block = first_free(from.free);
     if (block == nullptr) [[unlikely]] {
         reader.leave_fast(count);
         return nullptr;
     }
-    s->free_list = *static_cast<free_word*>(block);
+    from.free = *static_cast<free_word*>(block);
     // Relaxed: written by this thread alone, and read as a figure.
     tls.allocations.store(tls.allocations.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    debug_on_alloc(*s, block);
+#if ALLOT_DEBUG
+    debug_on_alloc(*slab_of(block), block);
+#endif
     reader.leave_fast(count);
     return block;
 }
 
-[[nodiscard]] ALLOT_INLINE bool put_block(slab& s, void* block, std::uint64_t& length) noexcept {
+[[nodiscard]] ALLOT_INLINE bool put_block(page_tag tag, void* block) noexcept {
     auto& tls = sync::tls;
     sync::rcu_reader& reader = tls.slot->reader;
     const std::uint64_t count = reader.count();
     if ((count & 1) != 0) [[unlikely]]
         return false;
     reader.enter_fast(count);
-    // Relaxed: a revoker that writes either waits for this section afterwards.
-    if (s.owner.load(std::memory_order_relaxed) != tls.fast_id.load(std::memory_order_relaxed)) [[unlikely]] {
+    // Relaxed: a revoker that writes it waits for this section afterwards.
+    char* const table = static_cast<char*>(tls.bins.load(std::memory_order_relaxed));
+    bin& to = *reinterpret_cast<bin*>(table + (bin_offset_of(tag) & tls.bin_mask));
+    if (tag_of(tag) != to.tag || free_count(to.free) >= to.max) [[unlikely]] {
         reader.leave_fast(count);
         return false;
     }
-    debug_on_free(s, block);
-    *static_cast<free_word*>(block) = s.free_list;
-    s.free_list = in_front(block, s.free_list);
-    length = free_count(s.free_list);
+#if ALLOT_DEBUG
+    debug_on_free(*slab_of(block), block);
+#endif
+    *static_cast<free_word*>(block) = to.free;
+    to.free = in_front(block, to.free);
     reader.leave_fast(count);
     return true;
 }

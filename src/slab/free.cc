@@ -2,12 +2,14 @@
 //
 // free: the slow half of free.
 //
-// Idea.        A block of a slab that this thread holds goes back under its slot lock; any other is pushed on the slab's remote
+// Idea.        A block goes into the bin that a heap of this thread has for its cache, though that is not the current one. Without
+//              such a bin, one of a slab that this thread holds goes back to it; any other is pushed on the slab's remote
 //              list, in any context. Whoever finds that nobody will look at the list has the slab processed: by the thread
 //              that holds it, by itself if nobody does, or by the executor if it may take no lock.
 // Concurrency. any thread, Context any.
 // Lock order.  slot > node > page_alloc; none when nested.
 #include "slab/alloc.hpp"
+#include "slab/bins.hpp"
 #include "slab/deferred_free.hpp"
 #include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
@@ -38,10 +40,21 @@ bool is_mine(const slab& s) noexcept {
     return (word & remote_frozen) != 0 && remote_slot(word) == sync::tls.slot->index;
 }
 
-/// Frees into a slab that this thread holds, inside a section, if its fast path is open. `*emptied`: the slab is to be retired.
+/// Frees into a bin or a slab that this thread holds, inside a section, if its fast path is open. `*emptied`: the slab is to be retired.
 bool free_in_section(slab& s, void* block, bool* emptied) noexcept {
     const own_section here;
-    if (!here.is_open() || !is_mine(s))
+    if (!here.is_open())
+        return false;
+    heap* unused = nullptr;
+    if (bin* const b = bin_for(*sync::tls.slot, s, page_tag_of(block), &unused)) {
+        if (free_count(b->free) < b->max) {
+            debug_on_free(s, block);
+            return put_into(*b, block);
+        }
+        if (s.capacity != 1)
+            return false;
+    }
+    if (!is_mine(s))
         return false;
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared)
@@ -49,12 +62,21 @@ bool free_in_section(slab& s, void* block, bool* emptied) noexcept {
     push(s, block);
     if (s.place == slab_place::heap_full)
         make_partial(s);
-    *emptied = s.place == slab_place::heap_partial && s.empty();
+    *emptied = s.place == slab_place::heap_partial && s.empty() && !keep_empty(s);
     return true;
 }
 
+/// The same with the slot held; a full bin makes room.
 bool free_local(slab& s, void* block) noexcept {
     cold_section here;
+    heap* h = nullptr;
+    const page_tag tag = page_tag_of(block);
+    if (bin* const b = bin_for(here.slot(), s, tag, &h)) {
+        if (make_room(*h, bin_offset_of(tag) >> bin_shift)) {
+            debug_on_free(s, block);
+            return put_into(*b, block);
+        }
+    }
     if (!is_mine(s))
         return false;
     debug_on_free(s, block);
@@ -91,7 +113,7 @@ after_push push_in_section(slab& s, void* block, bool is_nested) noexcept {
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared)
         uncharge_shared(s, block);
-    const std::uint64_t word = push_remote(s, block, &link_of(s.cache->shape, block));
+    const std::uint64_t word = push_remote(s, remote_place(s, block), 1, &link_of(s.cache->shape, block));
     if ((word & remote_notify) == 0 || (word & remote_queued) != 0)
         return after_push::nothing;
     if ((word & remote_frozen) != 0) {
@@ -160,14 +182,23 @@ void free_large(slab& s, void* block) noexcept {
     release_large(s);
 }
 
+/// Gives back a slab that this thread found empty where it could take no lock.
+void retire_emptied(slab& s) noexcept {
+    cold_section here;
+    // relaxed: slot held. By now the slab may be somebody else's, or active: then there is nothing to do.
+    if (is_mine(s) && (s.kind == slab_kind::owned || s.kind == slab_kind::shared) &&
+        s.place == slab_place::heap_partial && s.empty())
+        after_local_free(s);
+}
+
 void free_object(slab& s, void* block) noexcept {
     bool emptied = false;
     if (free_in_section(s, block, &emptied)) {
         if (emptied)
-            empty_slow(s);
+            retire_emptied(s);
         return;
     }
-    if (!is_mine(s) || nested() || !free_local(s, block))
+    if (nested() || !free_local(s, block))
         free_remote(s, block);
 }
 
@@ -199,21 +230,6 @@ void free_slow(void* block) noexcept {
     default:
         base::bug_object("free of an address that is no live block", block, "?", "?");
     }
-}
-
-void empty_slow(slab& s) noexcept {
-    if (nested())
-        return; // a handler emptied it; the next free or the next refill finds it
-    {
-        const own_section here;
-        if (here.is_open() && is_mine(s) && s.place == slab_place::heap_partial && s.empty() && keep_empty(s))
-            return;
-    }
-    cold_section here;
-    // relaxed: slot held. By now the slab may be somebody else's, or active: then there is nothing to do.
-    if (is_mine(s) && (s.kind == slab_kind::owned || s.kind == slab_kind::shared) &&
-        s.place == slab_place::heap_partial && s.empty())
-        after_local_free(s);
 }
 
 void defer_free(slab& s) noexcept {

@@ -10,41 +10,27 @@
 #include "slab/metadata.hpp"
 #include "slab/slab_ops.hpp"
 
-#include <utility>
+#include <new>
 
 namespace allot {
 
-namespace {
-
-template <std::size_t... Index> constexpr sync::shut_table table_of(std::index_sequence<Index...>) noexcept {
-    return {{((void)Index, &slab::empty_slab)...}};
-}
-
-} // namespace
-
-constinit sync::shut_table sync::no_blocks = table_of(std::make_index_sequence<slab::cache_count_max>{});
+constinit sync::shut_table sync::no_bins{};
 
 } // namespace allot
 
 namespace allot::slab {
 
-constinit slab empty_slab{};
-
 namespace {
 
-std::size_t table_bytes(std::uint32_t capacity) noexcept {
-    return capacity * (sizeof(active_table) + sizeof(std::uint32_t));
-}
-
-void fill_empty(active_table* table, std::uint32_t count) noexcept {
-    for (std::uint32_t i = 0; i < count; ++i)
-        table[i].store(&empty_slab, std::memory_order_relaxed); // relaxed: not published yet
-}
+std::size_t table_bytes(std::uint32_t capacity) noexcept { return capacity * sizeof(bin); }
+std::size_t queues_bytes(std::uint32_t capacity) noexcept { return capacity * sizeof(std::uint32_t); }
 
 void free_tables(heap& h) noexcept {
-    if (h.partial != nullptr)
-        metadata_free(h.active, table_bytes(h.capacity));
-    h.active = h.fast = empty_table;
+    if (h.partial != nullptr) {
+        metadata_free(h.bins, table_bytes(h.capacity));
+        metadata_free(h.partial, queues_bytes(h.capacity));
+    }
+    h.bins = h.fast = empty_table;
     h.partial = nullptr;
     h.capacity = cache_count_max;
 }
@@ -88,7 +74,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
             hooks.put(owner);
             return nullptr;
         }
-        h->active = h->fast = empty_table;
+        h->bins = h->fast = empty_table;
         h->capacity = cache_count_max;
         h->owner = &owner;
         h->slot = &slot;
@@ -117,22 +103,26 @@ heap* effective_heap(sync::thread_slot& slot, counter::page_counter** over) noex
 bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) noexcept {
     if (h.partial != nullptr && index < h.capacity)
         return true;
-    const std::uint32_t capacity = index < small_capacity ? small_capacity : cache_count_max;
-    void* const memory = metadata_alloc(table_bytes(capacity), over);
+    std::uint32_t capacity = small_capacity;
+    while (capacity <= index)
+        capacity *= 2;
+    void* const memory = metadata_alloc_raw(table_bytes(capacity), over);
     if (memory == nullptr)
         return false;
-    auto* active = static_cast<active_table*>(memory);
-    auto* partial = reinterpret_cast<std::uint32_t*>(active + capacity);
-    fill_empty(active, capacity);
+    auto* const partial = static_cast<std::uint32_t*>(metadata_alloc(queues_bytes(capacity), over));
+    if (partial == nullptr) {
+        metadata_free(memory, table_bytes(capacity));
+        return false;
+    }
+    bin* const bins = new (memory) bin[capacity];
     if (h.partial != nullptr)
         for (std::uint32_t i = 0; i < h.capacity; ++i) {
-            // relaxed: slot held and closed.
-            active[i].store(h.active[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+            bins[i] = h.bins[i];
             partial[i] = h.partial[i];
         }
     free_tables(h);
-    h.active = active;
-    h.fast = heaps_of(*h.slot).fast ? active : empty_table;
+    h.bins = bins;
+    h.fast = heaps_of(*h.slot).fast ? bins : empty_table;
     h.partial = partial;
     h.capacity = capacity;
     return true;
@@ -141,12 +131,7 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
 void park_all(heap& h) noexcept {
     if (h.partial != nullptr)
         for (std::uint32_t i = 0; i < h.capacity; ++i) {
-            slab* const s = h.active[i].load(std::memory_order_relaxed); // relaxed: slot held and closed
-            if (s != &empty_slab) {
-                h.active[i].store(&empty_slab, std::memory_order_relaxed); // relaxed: slot held and closed
-                deactivate(*s);
-                park(*s);
-            }
+            flush(h, i, 0);
             while (h.partial[i] != 0) {
                 slab& partial = slab_at(h.partial[i]);
                 unqueue(h, partial);
@@ -219,12 +204,10 @@ void drop_heap(heap& h) noexcept {
 /// Constructs the slab layer's part of a fresh slot. Registry held.
 void construct_heaps(sync::thread_slot& slot) noexcept {
     auto& heaps = *new (&heaps_of(slot)) thread_heaps;
-    fill_empty(heaps.root_active, cache_count_max);
-    fill_empty(heaps.shared_active, cache_count_max);
-    heaps.root.active = heaps.root_active;
-    heaps.root.fast = heaps.shared.fast = empty_table;
+    heaps.root.bins = heaps.root_bins;
+    heaps.root.fast = empty_table;
+    heaps.shared.bins = heaps.shared.fast = empty_table;
     heaps.root.partial = heaps.root_partial;
-    heaps.shared.active = heaps.shared_active;
     heaps.shared.partial = heaps.shared_partial;
     heaps.root.capacity = heaps.shared.capacity = cache_count_max;
     heaps.root.owner = heaps.shared.owner = root_owner;

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// heap: the slabs that one thread holds for one group.
+// heap: the free blocks and the slabs that one thread holds for one group.
 //
-// Idea.        For each cache a heap has one active slab, whose free list the thread uses without atomics, a queue of slabs
-//              that may have free objects, and a list of those that were found to have none. A thread has a heap for the root, one for shared slabs, and one for each group
-//              that it was in; a small map finds them by group. `active` is a table of its own, so that a group without
-//              slabs of its own points to one static table of empty slabs and costs 128 bytes a thread.
+// Idea.        For each cache a heap has a bin, a list of free blocks that the thread uses without atomics, a queue of slabs
+//              that have blocks to fill it with, and a list of slabs that have none. A bin takes any block of the group's child
+//              cache, whichever thread holds the block's slab: to the slab a block in a bin is one that was handed out. When a
+//              bin has too many, half of them go back to their slabs (bins.cc).
+//              A thread has a heap for the root, one for shared slabs, which have no bins, and one for each group that it was
+//              in; a small map finds them by group. The bins are a table of its own, so that a group without slabs of its own
+//              points to one static table of empty bins and costs 128 bytes a thread.
 // Invariants.  I1  A slab in a heap is frozen, its slot bits are the heap's slot, and `home` is the heap.
 //              I2  A heap holds one reference on its group until it is dropped.
 //              I3  depth > 0 while a scope of the thread is inside: then the heap is not dropped.
+//              I4  A bin with a tag holds blocks of slabs with that tag only: all are charged to the heap's group.
 // Concurrency. everything under the slot's lock, or by the thread itself inside a read-side section that found its fast path
-//              open: a revoker closes it and waits for the section before it touches anything (fast_path.hpp, next_slab).
+//              open: a revoker closes it and waits for the section before it touches anything (fast_path.hpp, own_section).
 // Lock order.  slot.
-// Checked by.  test/slab/heap_test.cc
-// Source.      SLUB's per-CPU slabs, mimalloc's heaps; docs/design.md "Heaps".
+// Checked by.  test/slab/heap_test.cc, test/slab/bins_test.cc
+// Source.      SLUB's per-CPU slabs, mimalloc's heaps, tcmalloc's thread caches; docs/design.md "Heaps".
 #pragma once
 
 #include "slab/kmem_cache.hpp"
@@ -21,24 +25,39 @@
 #include "slab/remote.hpp"
 #include "sync/thread_slot.hpp"
 
+namespace allot::slab {
+
+/// The tag of a bin that no cache has: no slab's.
+inline constexpr std::uint32_t no_bin_tag = 1;
+
+struct bin {
+    free_word free = 0;             ///< the blocks
+    std::uint16_t max = 0;          ///< count of blocks with which it is full
+    bool flushed = false;           ///< blocks went back to their slabs
+    bool refilled = false;          ///< and then it ran empty: it gave away what it wanted again
+    std::uint32_t tag = no_bin_tag; ///< of the slabs whose blocks it takes
+};
+inline constexpr std::uint32_t bin_shift = 4;
+static_assert(sizeof(bin) == 1 << bin_shift);
+
+} // namespace allot::slab
+
 namespace allot::sync {
 
-/// A table of nothing but empty_slab.
+/// A table of nothing but empty bins, which take nothing.
 struct shut_table {
-    std::atomic<slab::slab*> entry[slab::cache_count_max];
+    slab::bin entry[slab::cache_count_max];
 };
 
 } // namespace allot::sync
 
 namespace allot::slab {
 
-using active_table = std::atomic<slab*>;
-
 struct heap {
-    active_table* active = nullptr;   ///< never null; empty_table without slabs
-    active_table* fast = nullptr;     ///< what the fast path uses: `active`, or empty_table where it has to stay shut
+    bin* bins = nullptr;              ///< never null; empty_table without slabs
+    bin* fast = nullptr;              ///< what the fast path uses: `bins`, or empty_table where it has to stay shut
     std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null with empty_table
-    std::uint32_t capacity = 0;       ///< count of entries in both
+    std::uint32_t capacity = 0;       ///< count of entries in both, a power of two
     std::uint32_t full = 0;           ///< head of the slabs without free objects
     cache_owner* owner = nullptr;     // I2
     sync::thread_slot* slot = nullptr;
@@ -46,14 +65,19 @@ struct heap {
     std::uint32_t nr_slabs = 0;
     std::uint32_t kept = 0;        ///< bytes of the empty slabs that it keeps
     std::uint32_t keep_max = 0;    ///< how many it may keep, but for one of each cache
+    std::uint32_t binned_max = 0;  ///< bytes that the bins may hold by their `max`, over what they begin with
     std::uint64_t allocations = 0; ///< count that its group does not know of yet
     bool gave_back = false;        ///< an empty slab went since the last new one came
     bool dropped = false;          ///< its group is closed: goes when depth is 0
     base::list_node lru;           ///< in thread_heaps::all, by the time of their last slow entry
 };
 
-inline constexpr active_table* empty_table = sync::no_blocks.entry;
-inline constexpr std::uint32_t small_capacity = 84; // a table in 1 KiB, with room for two dozen caches of the user
+inline constexpr bin* empty_table = sync::no_bins.entry;
+inline constexpr std::uint32_t small_capacity = 64; // with room for some caches of the user
+static_assert(small_capacity >= kmalloc_class_count);
+
+/// What keeps an offset in a table of so many bins inside it.
+constexpr std::uint32_t mask_of(std::uint32_t capacity) noexcept { return (capacity - 1) << bin_shift; }
 inline constexpr std::size_t heap_map_count = 1024;
 /// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
 inline constexpr std::uint32_t heaps_per_thread_max = 1024;
@@ -83,9 +107,8 @@ struct thread_heaps {
     std::uint64_t seen = 0;                   ///< thread_state::allocations at the last trim_idle_threads()
     bool trimmed = false;                     ///< it has nothing idle since
     bool fast = false;                        ///< the thread may use the fast path
-    active_table root_active[cache_count_max]{};
+    bin root_bins[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};
-    active_table shared_active[cache_count_max]{};
     std::uint32_t shared_partial[cache_count_max]{};
 };
 inline constexpr std::size_t heaps_offset = 192;
@@ -98,9 +121,6 @@ ALLOT_INLINE std::size_t map_index(const cache_owner& owner) noexcept { return o
 inline thread_heaps& heaps_of(sync::thread_slot& slot) noexcept {
     return *reinterpret_cast<thread_heaps*>(reinterpret_cast<char*>(&slot) + heaps_offset);
 }
-
-/// A slab without objects; stands where there is none.
-extern slab empty_slab;
 
 /// The slot for threads without one; its lock makes them wait for each other.
 inline constexpr std::uint32_t orphan_index = 1;
@@ -126,7 +146,7 @@ class cold_section {
 };
 
 /// A read-side section in which the calling thread may work on its heaps as with its slot held, if it is_open(): nobody is
-/// closing the slot, and the call is not nested. The fast path is shut meanwhile, for handlers on top. Context: any.
+/// closing the slot, and the call is not nested. The fast path is shut meanwhile, for handlers on top. No locks inside. Context: any.
 class own_section {
   public:
     own_section() noexcept;
@@ -138,7 +158,7 @@ class own_section {
 
   private:
     std::uint64_t count_ = 0;
-    void* table_ = nullptr; ///< what `active` was
+    void* table_ = nullptr; ///< what `bins` was
     bool entered_ = false;
     bool open_ = false;
 };

@@ -59,7 +59,6 @@ bool add_page(std::size_t index, counter::page_counter** over) noexcept ALLOT_RE
     s.kind = slab_kind::metadata;
     s.order = 0;
     s.carved = static_cast<std::uint16_t>(page_bytes / bytes);
-    s.owner.store(0, std::memory_order_relaxed); // relaxed: nobody else knows the page
     s.object_bytes = static_cast<std::uint32_t>(bytes);
     s.free_list = 0;
     for (std::size_t at = page_bytes; at != 0; at -= bytes) {

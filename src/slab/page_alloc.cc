@@ -189,6 +189,7 @@ std::uint64_t discard_descriptors(const slab& first) noexcept {
     };
     const part parts[] = {{&arena.slabs[page + kept], (chunk_pages - kept) * sizeof(slab)},
                           {&arena.remotes[page], chunk_pages * sizeof(slab_remote)},
+                          {&arena.tags[page], chunk_pages * sizeof(page_tag)},
                           {&arena.heads[page], chunk_pages * sizeof(std::uint32_t)}};
     std::uint64_t bytes = 0;
     for (const part& each : parts)

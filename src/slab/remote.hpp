@@ -37,14 +37,14 @@ constexpr std::uint32_t remote_slot(std::uint64_t word) noexcept {
 }
 constexpr std::uint64_t remote_count(std::uint64_t word) noexcept { return (word & remote_count_mask) >> 16; }
 
-/// push_remote() on the word itself: `head` stands for the block, `set_link` writes what the block is to be followed by.
+/// push_remote() on the word itself: `head` stands for the first block, `set_link` writes what the last one is to be followed by.
 template <class P, class SetLink>
 std::uint64_t push_remote_word(typename P::template atomic<std::uint64_t>& word, std::uint64_t head,
-                               SetLink set_link) noexcept {
+                               std::uint64_t count, SetLink set_link) noexcept {
     std::uint64_t old = word.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
     for (;;) {
         set_link(static_cast<std::uint16_t>(old & remote_head_mask));
-        std::uint64_t fresh = (old & ~remote_head_mask) + remote_count_one;
+        std::uint64_t fresh = (old & ~remote_head_mask) + count * remote_count_one;
         fresh |= head;
         fresh |= (old & remote_notify) != 0 ? remote_queued : 0;
         // (1) acq_rel: pairs with (2), slab_ops.cc(5): the taker sees the links, and all uses of the block before its free. Failure relaxed.
@@ -53,12 +53,16 @@ std::uint64_t push_remote_word(typename P::template atomic<std::uint64_t>& word,
     }
 }
 
-/// Pushes `block` (whose free link is at `link`) and returns the word before. The caller must queue the slab if that word
-/// has `notify` and not `queued`; `queued` is then set.
-inline std::uint64_t push_remote(slab& s, const void* block, void* link) noexcept {
-    const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - start_of(s));
-    return push_remote_word<sync::real>(remote_of(s).word, offset / 8 + 1, [link](std::uint16_t next) noexcept {
-        __builtin_memcpy(link, &next, sizeof next);
+/// Where a list has the block.
+inline std::uint16_t remote_place(const slab& s, const void* block) noexcept {
+    return static_cast<std::uint16_t>((static_cast<const char*>(block) - start_of(s)) / 8 + 1);
+}
+
+/// Pushes `count` blocks, linked from the one at `head` to one whose link is at `last_link`, and returns the word before. The caller
+/// must queue the slab if that word has `notify` and not `queued`; `queued` is then set.
+inline std::uint64_t push_remote(slab& s, std::uint16_t head, std::uint16_t count, void* last_link) noexcept {
+    return push_remote_word<sync::real>(remote_of(s).word, head, count, [last_link](std::uint16_t next) noexcept {
+        __builtin_memcpy(last_link, &next, sizeof next);
     });
 }
 

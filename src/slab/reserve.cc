@@ -31,7 +31,6 @@ bool reserve_init() noexcept {
     cells->kind = slab_kind::reserve;
     cells->order = order;
     cells->object_bytes = cell_bytes;
-    cells->owner.store(0, std::memory_order_relaxed); // relaxed: init
     static_assert((page_bytes << order) / cell_bytes == 64);
     free_cells.store(~no_cells, std::memory_order_relaxed); // relaxed: init
     return true;

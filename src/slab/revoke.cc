@@ -2,7 +2,7 @@
 //
 // revoke: taking a thread's fast path away, one thread or all of them; a thread's beginning and end.
 //
-// Idea.        With the slot's lock held: mark the slot closed, overwrite the thread's id and table, wait one grace period for
+// Idea.        With the slot's lock held: mark the slot closed, overwrite the thread's table, wait one grace period for
 //              that one thread. A scope change that was under way may have put a table back; then once more, and since every
 //              later one sees the mark, that is the last time. The thread opens its fast path itself, at its next slow call.
 // Concurrency. close_thread: slot lock held, any thread. stop_world: holds all slot locks.
@@ -29,17 +29,16 @@ bool sections_allowed() noexcept { return ALLOT_TSAN || platform::membarrier_rea
 bool fast_path_allowed() noexcept { return ALLOT_RSEQ ? platform::rseq_works_here() : sections_allowed(); }
 
 /// Opens the fast path for a heap. Slot held, or inside the thread's own section, which a revoker waits for and then looks.
-void open_fast_path(const sync::thread_slot& slot, active_table* table, std::uint32_t capacity) noexcept {
-    sync::tls.capacity = capacity;
-    sync::tls.active.store(table, std::memory_order_relaxed); // relaxed: own thread reads it
-    // A thread that may not use the fast path frees on the slow one too. Relaxed: as above.
-    if (heaps_of(const_cast<sync::thread_slot&>(slot)).fast)
-        sync::tls.fast_id.store(slot.index, std::memory_order_relaxed); // relaxed: as above
+void open_fast_path(bin* table, std::uint32_t capacity) noexcept {
+    sync::tls.bin_mask = mask_of(capacity); // `bins` is empty_table
+    compiler_barrier();
+    sync::tls.bins.store(table, std::memory_order_relaxed); // relaxed: own thread reads it
 }
 
-void store_closed(sync::thread_state& thread) noexcept {
-    store_shut(thread.fast_id, thread.active, sync::closed_id, static_cast<void*>(empty_table));
-}
+/// Shuts the calling thread's.
+void close_own() noexcept {
+    sync::tls.bins.store(empty_table, std::memory_order_relaxed);
+} // relaxed: own thread reads it
 
 /// Opens the calling thread's fast path. Slot held.
 void open_own(sync::thread_slot& slot) noexcept {
@@ -49,9 +48,9 @@ void open_own(sync::thread_slot& slot) noexcept {
         return; // the slot is being attached
     // A group that is closed later is swept after this slot is unlocked.
     if (counter::is_online(*current->owner))
-        open_fast_path(slot, current->fast, current->capacity);
+        open_fast_path(current->fast, current->capacity);
     else
-        open_fast_path(slot, empty_table, cache_count_max);
+        open_fast_path(empty_table, cache_count_max);
     heaps.closed.store(0, std::memory_order_relaxed); // relaxed: own thread reads it
 }
 
@@ -63,7 +62,7 @@ cold_section::cold_section() noexcept ALLOT_NO_TSA : slot_(this_slot()),
     compiler_barrier();
     if (locked_)
         slot_.lock.lock();
-    store_closed(sync::tls);
+    close_own();
     compiler_barrier();
 }
 
@@ -89,9 +88,9 @@ own_section::own_section() noexcept {
     if (heaps_of(*tls.slot).closed.load(std::memory_order_acquire) != 0)
         return;
     open_ = true;
-    table_ = tls.active.load(
+    table_ = tls.bins.load(
         std::memory_order_relaxed); // relaxed: own; a revoker that writes it waits for this section, then looks
-    store_closed(tls);
+    close_own();
     compiler_barrier();
 }
 
@@ -100,7 +99,7 @@ own_section::~own_section() {
         return;
     if (open_) {
         compiler_barrier();
-        open_fast_path(*sync::tls.slot, static_cast<active_table*>(table_), sync::tls.capacity);
+        sync::tls.bins.store(table_, std::memory_order_relaxed); // relaxed: as it was read
     }
     sync::tls.slot->reader.leave_fast(count_);
 }
@@ -114,7 +113,7 @@ void close_thread(sync::thread_slot& slot) noexcept {
     sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
     if (thread == nullptr)
         return;
-    shut<sync::real>(slot.reader, thread->fast_id, thread->active, sync::closed_id, static_cast<void*>(empty_table));
+    shut<sync::real>(slot.reader, thread->bins, static_cast<void*>(empty_table));
 }
 
 void for_each_slot_closed(bool (*wanted)(thread_heaps& heaps, void* data) noexcept,
@@ -185,7 +184,6 @@ void begin_thread() noexcept {
     auto& tls = sync::tls;
     if (tls.slot != &sync::no_slot || (tls.flags & (sync::thread_exited | sync::owns_the_world)) != 0 || tls.busy != 0)
         return;
-    tls.capacity = cache_count_max;
     platform::errno_guard keep;
     if (!sync::slot_attach())
         return;
@@ -194,7 +192,7 @@ void begin_thread() noexcept {
         cold_section here;
         thread_heaps& heaps = here.heaps();
         heaps.fast = fast_path_allowed();
-        heaps.root.fast = heaps.fast ? heaps.root.active : empty_table;
+        heaps.root.fast = heaps.fast ? heaps.root.bins : empty_table;
         heaps.credited = tls.allocations.load(std::memory_order_relaxed); // relaxed: own
         tls.heap = heaps.base;
     }

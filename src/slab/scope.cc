@@ -16,8 +16,14 @@ namespace {
 
 void install(heap& h) noexcept {
     sync::tls.heap = &h;
-    sync::tls.capacity = h.capacity;
-    sync::tls.active.store(h.fast, std::memory_order_relaxed); // relaxed: a revoker waits for the section, then looks
+    if (const std::uint32_t mask = mask_of(h.capacity); sync::tls.bin_mask != mask) {
+        // Neither goes with the other's table, and a handler may allocate in between.
+        sync::tls.bins.store(empty_table, std::memory_order_relaxed); // relaxed: own
+        compiler_barrier();
+        sync::tls.bin_mask = mask;
+        compiler_barrier();
+    }
+    sync::tls.bins.store(h.fast, std::memory_order_relaxed); // relaxed: a revoker waits for the section, then looks
 }
 
 /// credit(), for the own thread.

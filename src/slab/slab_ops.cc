@@ -25,20 +25,6 @@ using sync::lock_guard;
 /// Bytes of empty slabs that a heap may keep, once it has given back what it wanted again; doubled each time that this happens.
 constexpr std::uint32_t keep_first = 1u << 16;
 constexpr std::uint32_t keep_most = 1u << 26;
-/// An exhausted slab that was made active with at least so many blocks waits in the queue for as many to come back.
-constexpr std::uint8_t queue_after = 4;
-
-/// Relaxed: the thread that compares the field with its own id finds its own stores; others see an id that is not theirs.
-void set_owner(slab& s, std::uint32_t id) noexcept { s.owner.store(id, std::memory_order_relaxed); }
-
-/// Relaxed: a hint for the fast path.
-void set_empty_at(slab& s, std::uint16_t length) noexcept { s.empty_at.store(length, std::memory_order_relaxed); }
-
-std::uint32_t owner_id(const slab& s, const heap& h) noexcept {
-    // Objects with a link behind them, and shared ones, always take the slow path.
-    const bool fast = s.kind == slab_kind::owned && s.cache->shape.link_offset == 0;
-    return fast ? h.slot->index : 0;
-}
 
 /// Pages of the next slab: the first ones of a cache are small, so that many small groups stay small.
 std::size_t pages_for(const kmem_cache& cache) noexcept {
@@ -90,11 +76,9 @@ void give_pages(page_stash& stash, const kmem_cache& cache, slab& s) noexcept {
 }
 
 void init_slab(slab& s, kmem_cache& cache, std::size_t pages, slab_kind kind) noexcept {
-    set_pages(s, pages);
+    set_pages(s, pages, page_tag_for(cache));
     s.free_list = 0;
-    set_empty_at(s, never_empty);
     s.kept = false;
-    set_owner(s, 0);
     s.object_bytes = cache.shape.object_bytes;
     s.cache = &cache;
     s.home = nullptr;
@@ -142,11 +126,15 @@ slab* new_slab_of(heap& h, kmem_cache& cache, std::size_t pages, shortage* why) 
     return &s;
 }
 
+void release_kept(heap& h, std::uint32_t but) noexcept;
+
 slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
     want_trim();
     if (h.gave_back) {
         // What it gives back it wants again: it may keep more the next time.
         h.gave_back = false;
+        if (h.keep_max == keep_most)
+            release_kept(h, cache.shape.index); // others have had their time
         h.keep_max = h.keep_max < keep_first ? keep_first : h.keep_max < keep_most ? 2 * h.keep_max : keep_most;
     }
     const std::size_t least = pages_min(cache);
@@ -184,7 +172,7 @@ void give_back_slab(sync::thread_slot& slot, slab& s) noexcept {
     const std::size_t pages = s.pages;
     const slab_kind kind = s.kind;
     s.kind = slab_kind::none;
-    set_owner(s, 0);
+    clear_tags(s);
     s.capacity = 0;
     s.cache = nullptr;
     uncharge_slab(cache, pages, kind);
@@ -206,7 +194,6 @@ void unfreeze_home(slab& s) noexcept {
 
 void queue_partial(heap& h, slab& s) noexcept {
     s.place = slab_place::heap_partial;
-    set_empty_at(s, s.carved);
     link_back(h.partial[s.cache->shape.index], s);
 }
 
@@ -214,6 +201,18 @@ void release_queued(heap& h, slab& s) noexcept {
     unqueue(h, s);
     unfreeze_home(s);
     release_slab(*h.slot, s);
+}
+
+/// Gives back the empty slabs that the heap keeps, of all caches but one. Slot held and closed.
+void release_kept(heap& h, std::uint32_t but) noexcept {
+    for (std::uint32_t i = 0; i < h.capacity; ++i) {
+        slab* following = nullptr;
+        for (slab* s = i != but ? first_in(h.partial[i]) : nullptr; s != nullptr; s = following) {
+            following = next_in(h.partial[i], *s);
+            if (s->kept && s->empty() && !is_queued(*s))
+                release_queued(h, *s);
+        }
+    }
 }
 
 /// Releases an empty frozen slab that is in its heap's queue, unless the heap may keep it.
@@ -225,27 +224,21 @@ void retire(slab& s) noexcept {
     release_queued(h, s);
 }
 
-void make_active(heap& h, slab& s) noexcept {
-    ALLOT_ASSERT(s.place == slab_place::none && !s.kept);
-    s.place = slab_place::active;
-    const std::uint32_t length = free_count(s.free_list);
-    s.had = static_cast<std::uint8_t>(length < 255 ? length : 255);
-    set_owner(s, owner_id(s, h));
-    h.active[s.cache->shape.index].store(&s,
-                                         std::memory_order_relaxed); // relaxed: the slot is closed; reopening orders it
+/// A slab that is on no list becomes the one that the next blocks come from.
+void queue_first(heap& h, slab& s) noexcept {
+    s.place = slab_place::heap_partial;
+    link_front(h.partial[s.cache->shape.index], s);
 }
 
-/// A slab that is on no list has no block: puts it on the full list. False if blocks came back meanwhile. From now on others who
-/// free its blocks say so, also when it is in the queue again: to change the bit each time costs more than what it would save.
-bool make_full(heap& h, slab& s) noexcept {
+/// The first slab of the queue has no block: moves it to the full list, unless blocks came back meanwhile. From now on others who free
+/// its blocks say so, also when it is in the queue again: to change the bit each time costs more than what it would save.
+void make_full(heap& h, slab& s) noexcept {
     collect(s, 0, remote_notify);
     if (s.free_list != 0)
-        return false;
+        return;
+    unqueue(h, s);
     s.place = slab_place::heap_full;
-    const std::uint32_t id = s.owner.load(std::memory_order_relaxed); // relaxed: as set_owner
-    set_owner(s, id != 0 ? id | owner_full : 0);
     link_front(h.full, s);
-    return true;
 }
 
 slab* adopt(heap& h, kmem_cache& cache) noexcept {
@@ -283,29 +276,13 @@ void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.
 
 namespace {
 
-/// A slab that was active and has no block left goes where blocks may come back to it. Few at a time come back to one that had few.
-void exhaust(heap& h, slab& s) noexcept {
-    deactivate(s);
-    if (s.had >= queue_after || !make_full(h, s))
-        queue_partial(h, s);
-}
-
-/// Makes a slab of the heap that has a free block the active one. Null if there is none.
-slab* next_slab(heap& h, std::uint32_t index) noexcept {
-    slab* s = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held, or the own open section
-    if (s != &empty_slab) {
-        if (has_free_block(*s))
-            return s;
-        h.active[index].store(&empty_slab, std::memory_order_relaxed); // relaxed: as above
-        exhaust(h, *s);
-    }
+/// The first slab of the queue that has a free block, or null.
+slab* first_with_block(heap& h, std::uint32_t index) noexcept {
     while (h.partial[index] != 0) {
-        s = &slab_at(h.partial[index]);
-        unqueue(h, *s);
-        if (has_free_block(*s) || !make_full(h, *s)) {
-            make_active(h, *s);
-            return s;
-        }
+        slab& s = slab_at(h.partial[index]);
+        if (has_free_block(s))
+            return &s;
+        make_full(h, s);
     }
     return nullptr;
 }
@@ -324,7 +301,6 @@ void process_own(slab& s) noexcept {
 void unqueue(heap& h, slab& s) noexcept {
     unlink(h.partial[s.cache->shape.index], s);
     s.place = slab_place::none;
-    set_empty_at(s, never_empty);
     if (s.kept)
         h.kept -= static_cast<std::uint32_t>(slab_bytes(s));
     s.kept = false;
@@ -393,47 +369,65 @@ bool carve(slab& s) noexcept {
 
 void* pop(slab& s) noexcept {
     void* const block = first_free(s.free_list);
-    s.free_list = link_of(s.cache->shape, block);
+    s.free_list = s.capacity == 1 ? 0 : link_of(s.cache->shape, block); // a large block is not touched
+    return block;
+}
+
+static void* pop(bin& b) noexcept {
+    void* const block = first_free(b.free);
+    b.free = *static_cast<free_word*>(block);
     return block;
 }
 
 void push(slab& s, void* block) noexcept {
-    link_of(s.cache->shape, block) = s.free_list;
+    if (s.capacity != 1)
+        link_of(s.cache->shape, block) = s.free_list;
     s.free_list = in_front(block, s.free_list);
 }
 
 void* next_block(heap& h, std::uint32_t index) noexcept {
-    slab* const s = next_slab(h, index);
-    return s != nullptr ? pop(*s) : nullptr;
+    bin& b = h.bins[index];
+    if (b.free != 0)
+        return pop(b);
+    slab* const s = first_with_block(h, index);
+    if (s == nullptr)
+        return nullptr;
+    if (b.tag == no_bin_tag || s->capacity == 1)
+        return pop(*s);
+    const free_word blocks = s->free_list;
+    s->free_list = 0;
+    if (s->kept) {
+        s->kept = false;
+        h.kept -= static_cast<std::uint32_t>(slab_bytes(*s));
+    }
+    if (s->carved == s->capacity)
+        make_full(h, *s);
+    fill(b, blocks);
+    return pop(b);
 }
 
-slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
-    slab* s = next_slab(h, cache.shape.index);
-    if (s == nullptr && sweep_some_full(h, cache.shape.index))
-        s = next_slab(h, cache.shape.index);
-    if (s != nullptr)
-        return s;
-    s = adopt(h, cache);
+void* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    const std::uint32_t index = cache.shape.index;
+    if (void* const block = next_block(h, index))
+        return block;
+    if (sweep_some_full(h, index))
+        if (void* const block = next_block(h, index))
+            return block;
+    slab* s = adopt(h, cache);
     if (s == nullptr)
         s = new_slab(h, cache, why);
     if (s == nullptr)
         return nullptr;
-    make_active(h, *s);
-    [[maybe_unused]] const bool has_free = has_free_block(*s);
-    ALLOT_ASSERT(has_free);
-    return s;
-}
-
-void deactivate(slab& s) noexcept {
-    ALLOT_ASSERT(s.place == slab_place::active);
-    s.place = slab_place::none;
+    queue_first(h, *s);
+    void* const block = next_block(h, index);
+    ALLOT_ASSERT(block != nullptr);
+    return block;
 }
 
 void park(slab& s) noexcept {
     kmem_cache& cache = *s.cache;
     sync::thread_slot& slot = *s.home->slot;
     s.place = slab_place::none;
-    set_owner(s, 0);
     unfreeze_home(s);
     {
         lock_guard hold(cache.node.lock);
@@ -448,17 +442,7 @@ void park(slab& s) noexcept {
 
 void make_partial(slab& s) noexcept {
     heap& h = *s.home;
-    const std::uint32_t index = s.cache->shape.index;
     unlink(h.full, s);
-    slab* const active = h.active[index].load(std::memory_order_relaxed); // relaxed: slot held, or the own open section
-    if (active->free_list == 0 && active != &empty_slab && active->carved == active->capacity) {
-        // The next allocation wants this block: it shall find it without looking.
-        s.place = slab_place::none;
-        make_active(h, s);
-        exhaust(h, *active);
-        return;
-    }
-    set_owner(s, owner_id(s, h));
     queue_partial(h, s);
 }
 
@@ -487,15 +471,12 @@ bool keep_empty(slab& s) noexcept {
 void trim(heap& h) noexcept {
     h.keep_max /= 2;
     for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
-        slab* const active = h.active[i].load(std::memory_order_relaxed); // relaxed: slot held and closed
-        if (active != &empty_slab && active->empty()) {
-            h.active[i].store(&empty_slab, std::memory_order_relaxed); // relaxed: as above
-            deactivate(*active);
-            queue_partial(h, *active);
-        }
+        flush(h, i, 0);
+        shrink_bin(h, i);
         slab* following = nullptr;
         for (slab* s = first_in(h.partial[i]); s != nullptr; s = following) {
             following = next_in(h.partial[i], *s);
+            collect(*s);
             if (s->empty() && !is_queued(*s))
                 release_queued(h, *s);
         }

@@ -5,18 +5,15 @@
 // Idea.        A slab is always held by somebody: the thread whose heap it is frozen in (slot lock, fast path closed or own),
 //              or, unfrozen, the node lock of its cache. These functions are the only ones that change a slab's place.
 //
-//              new_slab --> [active] --exhausted--> [heap_partial] --its turn, and has blocks--> [active]
-//                              |                      |      ^   |
-//                              |                its turn,    |   '--empty--> page_alloc
-//                              |             and has none    |
-//                              |                      v      |
-//                              |                 [heap_full] '-- a block came back
-//                              | park                 | park (from all three)
-//                              v                      v
-//                           [node_partial] <-----> [node_full]      node_partial --adopt--> [active], --empty--> page_alloc
+//              new_slab --> [heap_partial] --has no block left--> [heap_full]
+//                            |   |      ^                            |  |
+//                         empty  |      '----- a block came back ----'  |
+//                            |   | park                            park |
+//                            v   v                                      v
+//                  page_alloc  [node_partial] <------------------> [node_full]    node_partial --adopt--> [heap_partial]
 //
-//              An exhausted slab goes to the end of the queue, not to the full list: blocks that come back meanwhile are
-//              freed on the fast path, and when its turn comes it has many.
+//              Blocks are taken from the first slab of the queue: its whole list goes into the cache's bin, or, of caches
+//              without bins, one block at a time to the caller.
 //
 // Concurrency. holder only; frozen changes under the node lock.
 // Lock order.  slot > node > page_alloc.
@@ -24,12 +21,9 @@
 // Source.      Linux mm/slub.c (freeze, unfreeze, deactivate_slab).
 #pragma once
 
-#include "slab/heap.hpp"
+#include "slab/bins.hpp"
 
 namespace allot::slab {
-
-/// In slab::owner of the holder's slabs without a free block: a local free takes the way that puts the slab in the queue again.
-inline constexpr std::uint32_t owner_full = 0x80000000;
 
 /// Why there is no slab or block.
 struct shortage {
@@ -61,12 +55,11 @@ void* pop(slab& s) noexcept;
 /// Puts a block on the free list.
 void push(slab& s, void* block) noexcept;
 
-/// The next block of what the heap has for the cache with `index`, or null. Slot held, or inside an open section.
+/// The next block of what the heap has for the cache with `index`, or null; fills the bin if there is one. Slot held, or inside an open
+/// section.
 [[nodiscard]] void* next_block(heap& h, std::uint32_t index) noexcept;
-/// A slab of `h` for `cache` with a free block, made active; null with `*why` filled in. Slot held.
-[[nodiscard]] slab* refill(heap& h, kmem_cache& cache, shortage* why) noexcept;
-/// Ends being the active slab; the caller has cleared the table's entry.
-void deactivate(slab& s) noexcept;
+/// The same, with a slab that nobody holds or a new one if need be; null with `*why` filled in. Slot held.
+[[nodiscard]] void* refill(heap& h, kmem_cache& cache, shortage* why) noexcept;
 /// Unfreezes a slab that is on no list: it goes to its cache's node, or back to page_alloc. Slot held and closed.
 void park(slab& s) noexcept;
 /// A block came back to a slab of the full list: it joins the queue. Slot held, or inside an open section.
@@ -77,7 +70,7 @@ void after_local_free(slab& s) noexcept;
 [[nodiscard]] bool keep_empty(slab& s) noexcept;
 /// Notes that a thread has taken a slab, which it may keep longer than it needs it. Context: any.
 void want_trim() noexcept;
-/// Gives back the empty slabs of the heap; it may keep half as many from now on. Slot held and closed.
+/// Empties the bins and gives back the empty slabs of the heap; both may have half as much from now on. Slot held and closed.
 void trim(heap& h) noexcept;
 /// Does what a freer of a queued slab has to do. Slot held; any slot.
 void process_queued(sync::thread_slot& slot, slab& s) noexcept;

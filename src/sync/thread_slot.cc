@@ -20,7 +20,7 @@ constexpr std::uint32_t not_reading = ~std::uint32_t{0};
 // Its counter is odd for ever, so that the fast paths of a thread without a slot fall through to the slow ones.
 constinit thread_slot no_slot{.reader = {1}, .user_reader = {}};
 __thread thread_state tls __attribute__((tls_model("initial-exec"), visibility("hidden"))) = {
-    &no_blocks, &no_slot, closed_id, 0, 0, 0, nullptr, 0, not_reading, 0, 0};
+    &no_bins, &no_slot, 0, 0, 0, 0, nullptr, not_reading, 0, 0};
 constinit shared_readers rcu_guard::shared_{};
 /// Sections of users without a slot; apart, since whoever stops the world waits for ours and not for theirs.
 static constinit shared_readers user_readers{};

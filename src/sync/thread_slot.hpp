@@ -19,28 +19,26 @@
 namespace allot::sync {
 
 struct thread_slot;
-/// What `active` points to while the fast path is shut. The slab layer defines it; threads begin with it.
+/// What `bins` points to while the fast path is shut. The slab layer defines it; threads begin with it.
 struct shut_table;
-extern shut_table no_blocks;
+extern shut_table no_bins;
 
-/// The thread-local block. `active`, `heap` and `capacity` are the slab layer's; `fast_id` and `active` are what a revoker
-/// closes a thread's fast path with.
+/// The thread-local block. `bins`, `bin_mask` and `heap` are the slab layer's; `bins` is what a revoker closes a thread's fast path
+/// with.
 struct alignas(cache_line_bytes) thread_state {
-    std::atomic<void*> active;          ///< table of active slabs; a table of empty slabs while closed
-    thread_slot* slot;                  ///< never null; `no_slot` without one
-    std::atomic<std::uint32_t> fast_id; ///< matches the owner field of this thread's slabs; `closed_id` while closed
-    std::uint32_t capacity;             ///< count of entries of `active`
-    std::uint32_t busy;                 ///< > 0: inside the library with locks; a handler on top must not take any
-    std::uint32_t flags;                ///< thread_exited, in_executor, ...
-    void* heap;                         ///< heap of the innermost scope
-    std::uint32_t read_depth;           ///< read-side sections of the user inside the outermost one
-    std::uint32_t read_side; ///< without a slot: side of the shared readers that the outermost one is counted on
+    std::atomic<void*> bins;  ///< table of the heap's bins; one of empty bins while closed
+    thread_slot* slot;        ///< never null; `no_slot` without one
+    std::uint32_t bin_mask;   ///< keeps an offset inside the table; changed while `bins` is one of the largest size
+    std::uint32_t busy;       ///< > 0: inside the library with locks; a handler on top must not take any
+    std::uint32_t flags;      ///< thread_exited, in_executor, ...
+    std::uint32_t read_depth; ///< read-side sections of the user inside the outermost one
+    void* heap;               ///< heap of the innermost scope
+    std::uint32_t read_side;  ///< without a slot: side of the shared readers that the outermost one is counted on
     std::atomic<std::uint64_t> allocations; ///< count of blocks that the fast path handed out
     std::uint64_t rseq_cs;                  ///< stands in for the kernel's word where it does not restart sections
 };
 static_assert(sizeof(thread_state) == cache_line_bytes);
 
-inline constexpr std::uint32_t closed_id = 0x7fffffff;
 inline constexpr std::uint32_t thread_exited = 1u << 0;
 inline constexpr std::uint32_t in_executor = 1u << 1;
 inline constexpr std::uint32_t owns_the_world = 1u << 2;

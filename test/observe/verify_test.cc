@@ -164,6 +164,7 @@ TEST_F(recount, finds_a_lost_block_of_a_groups_own_slab) {
     heat(tenant, 64);
     blocks made;
     ASSERT_TRUE(made.make(tenant, 64, 3));
+    allot_test::empty_bins(tenant);
     slab::slab& s = *slab::slab_of(made[0]);
     ASSERT_EQ(s.kind, slab::slab_kind::owned);
     const char* const name = "blocks in a slab of kmalloc-64";

@@ -42,7 +42,7 @@ bool is_switched_off() {
 bool is_open_here() {
     EXPECT_TRUE(allot_test::attach_thread());
     allot::free(allot::malloc(64));
-    return sync::tls.fast_id != sync::closed_id && sync::tls.active != slab::empty_table;
+    return sync::tls.bins != slab::empty_table;
 }
 
 /// Runs the case below in a process of its own, started with `setting`, NAME=VALUE. 0 if it passes.

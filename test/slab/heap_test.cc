@@ -46,15 +46,15 @@ TEST_F(heaps, are_made_by_the_first_scope_and_hold_one_reference_on_the_group) {
     EXPECT_EQ(refs_of(one), before + 1) << "and gives it up at its end";
 }
 
-TEST_F(heaps, without_slabs_of_their_own_share_one_table_of_empty_slabs) {
+TEST_F(heaps, without_slabs_of_their_own_share_one_table_of_empty_bins) {
     const allot::group one = child("one");
     blocks made;
     ASSERT_TRUE(made.make(one, 100, 5)); // cold
-    EXPECT_EQ(mine(one)->active, slab::empty_table);
+    EXPECT_EQ(mine(one)->bins, slab::empty_table);
     EXPECT_EQ(mine(one)->nr_slabs, 0u);
     allot_test::heat(one, 100);
     ASSERT_TRUE(made.make(one, 100, 1));
-    EXPECT_NE(mine(one)->active, slab::empty_table);
+    EXPECT_NE(mine(one)->bins, slab::empty_table);
     EXPECT_EQ(mine(one)->capacity, slab::small_capacity);
     EXPECT_GT(mine(one)->nr_slabs, 0u);
 }
@@ -79,7 +79,7 @@ TEST_F(heaps, get_a_large_table_for_a_cache_with_a_high_number_and_keep_what_the
                 allot_quiesce();
         }
     }
-    EXPECT_EQ(mine(one)->capacity, slab::cache_count_max);
+    EXPECT_EQ(mine(one)->capacity, 2 * slab::small_capacity);
     EXPECT_GT(mine(one)->nr_slabs, slabs);
     ASSERT_TRUE(made.make(one, 64, 10));
     allot_test::expect_books_agree("with a larger table");

@@ -41,7 +41,7 @@ class lone_slab : public allot_test::core_test {
     }
     std::uint64_t push(std::size_t offset) const {
         char* const block = slab::start_of(*s) + offset;
-        return slab::push_remote(*s, block, block);
+        return slab::push_remote(*s, slab::remote_place(*s, block), 1, block);
     }
     /// The offsets on a list that was taken.
     std::vector<std::size_t> offsets_of(std::uint64_t word) const {

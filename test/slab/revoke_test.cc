@@ -40,9 +40,7 @@ class revocation : public allot_test::core_test {
         EXPECT_TRUE(allot_test::attach_thread());
         return slab::heaps_of(*sync::tls.slot).fast;
     }
-    static bool is_open(const sync::thread_state& thread) {
-        return thread.fast_id != sync::closed_id && thread.active != slab::empty_table;
-    }
+    static bool is_open(const sync::thread_state& thread) { return thread.bins != slab::empty_table; }
 };
 
 TEST_F(revocation, closes_a_sleeping_thread_which_opens_itself_at_its_next_slow_call) {

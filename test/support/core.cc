@@ -31,6 +31,14 @@ std::size_t empty_slabs() {
     return count;
 }
 
+void empty_bins(const allot::group& group) {
+    slab::cold_section here;
+    slab::thread_heaps& heaps = here.heaps();
+    for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        for (std::uint32_t i = 0; h->owner == &inside(group) && h->partial != nullptr && i < h->capacity; ++i)
+            slab::flush(*h, i, 0);
+}
+
 void settle_all() {
     for (int round = 0; round < 2; ++round) {
         allot_quiesce();

@@ -9,6 +9,7 @@
 #include <allot/allot.hpp>
 
 #include "group/mem_cgroup.hpp"
+#include "slab/bins.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/page_alloc.hpp"
 
@@ -37,6 +38,8 @@ inline allot::memcg::mem_cgroup& inside(const allot::group& group) {
 
 /// Slabs that hold no live block. After settle_all() nobody keeps one, so any that is left was lost.
 std::size_t empty_slabs();
+/// Sends what lies in the calling thread's bins for the group back to the slabs.
+void empty_bins(const allot::group& group);
 /// Runs deferred work and takes back all that threads hold and nobody uses.
 void settle_all();
 /// Runs a recount and expects that it agrees.

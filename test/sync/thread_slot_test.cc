@@ -64,7 +64,7 @@ TEST(thread_slot, a_thread_has_none_before_its_first_use) {
     std::thread([] {
         EXPECT_EQ(tls.slot, &no_slot);
         EXPECT_TRUE(no_slot.reader.inside()) << "so no fast path is taken";
-        EXPECT_EQ(tls.fast_id, closed_id);
+        EXPECT_EQ(tls.bins, &no_bins);
         EXPECT_EQ(tls.busy, 0u);
         EXPECT_EQ(tls.flags, 0u);
     }).join();

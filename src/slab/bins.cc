@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+//
+// bins: see bins.hpp.
+//
+// Idea.        A flush walks its blocks once. Blocks for slabs that others hold are chained by slab in a few places, so that
+//              neighbours in the list need not be neighbours in memory for one exchange to take many of them.
+// Concurrency. as bins.hpp says; what goes to others is pushed inside a read-side section, since the slab may be gone afterwards.
+// Lock order.  slot > node > page_alloc.
+#include "slab/bins.hpp"
+
+#include "slab/alloc.hpp"
+#include "slab/slab_ops.hpp"
+
+#include <cstring>
+#include <iterator>
+
+namespace allot::slab {
+
+namespace {
+
+/// A bin begins with room for this, and grows to that without being asked twice.
+constexpr std::uint32_t first_bytes = 8192;
+constexpr std::uint32_t first_blocks_max = 64;
+constexpr std::uint32_t unasked_bytes = 16384;
+/// Most that the bins of a heap may grow to, bytes.
+constexpr std::uint32_t grown_bytes_max = 1u << 26;
+constexpr std::uint32_t blocks_max = 0xffff;
+/// A bin of larger blocks has room for few and keeps to that: the others stay with their slabs, untouched. Their addresses are multiples
+/// of so much that they fall into few sets of the processor's caches: a list through them misses at each step (650 ns for 64 blocks
+/// of 1 MiB), and the descriptors, which are spread, do not (54 ns).
+constexpr std::uint32_t growing_bytes_max = 65536;
+constexpr std::uint32_t large_blocks = 4;
+/// Room that a bin has at least after it was filled.
+constexpr std::uint32_t headroom = 16;
+
+std::uint32_t first_max(std::uint32_t object_bytes) noexcept {
+    const std::uint32_t count = first_bytes / object_bytes;
+    return count < large_blocks ? large_blocks : count < first_blocks_max ? count : first_blocks_max;
+}
+
+std::uint32_t object_bytes_at(std::uint32_t index) noexcept { return root_cache_at(index)->shape.object_bytes; }
+
+/// Twice as many blocks from now on. False if the bins of the heap may not have so many.
+bool grow(heap& h, bin& b, std::uint32_t object_bytes) noexcept {
+    const std::uint64_t more = std::uint64_t{b.max} * object_bytes;
+    if (object_bytes > growing_bytes_max || b.max > blocks_max / 2 || h.binned_max + more > grown_bytes_max)
+        return false;
+    h.binned_max += static_cast<std::uint32_t>(more);
+    b.max = static_cast<std::uint16_t>(2 * b.max);
+    return true;
+}
+
+void* pop(bin& b) noexcept {
+    void* const block = first_free(b.free);
+    b.free = *static_cast<free_word*>(block);
+    return block;
+}
+
+/// True if the slot holds `s`. Slot held.
+bool is_held_by(const slab& s, const sync::thread_slot& slot) noexcept {
+    // relaxed: nobody else changes these bits of a slab that the slot holds.
+    const std::uint64_t word = remote_of(s).word.load(std::memory_order_relaxed);
+    return (word & remote_frozen) != 0 && remote_slot(word) == slot.index;
+}
+
+/// Blocks of one slab that go back to it together, linked as its remote list is.
+struct chain {
+    slab* of = nullptr;
+    void* last = nullptr;
+    std::uint16_t head = 0;
+    std::uint16_t count = 0;
+
+    void add(slab& s, void* block) noexcept {
+        std::memcpy(block, &head, sizeof head);
+        head = remote_place(s, block);
+        if (count++ == 0)
+            last = block;
+        of = &s;
+    }
+    /// Inside a section.
+    void send() noexcept {
+        if (count == 0)
+            return;
+        const std::uint64_t word = push_remote(*of, head, count, last);
+        if ((word & remote_notify) != 0 && (word & remote_queued) == 0) {
+            if ((word & remote_frozen) != 0)
+                queue_for_slot(remote_slot(word), *of);
+            else
+                defer_free(*of);
+        }
+        *this = chain{};
+    }
+};
+
+class outgoing {
+  public:
+    ~outgoing() {
+        sync::rcu_guard section;
+        for (chain& c : chains_)
+            c.send();
+    }
+    void add(slab& s, void* block) noexcept {
+        chain& c = chains_[page_index(s) / pages_apart % std::size(chains_)];
+        if (c.of != nullptr && c.of != &s) {
+            sync::rcu_guard section;
+            c.send();
+        }
+        c.add(s, block);
+    }
+
+  private:
+    static constexpr std::uint32_t pages_apart = 1u << slab_order_max; // most slabs of a busy cache are of this size
+    chain chains_[16];
+};
+
+} // namespace
+
+page_tag page_tag_for(const kmem_cache& cache) noexcept {
+    // A child is one object of metadata of at least so many bytes. The root group's are not: they get numbers that no child in
+    // an arena has.
+    constexpr unsigned child_shift = 8;
+    constexpr std::uint32_t tag_last = ~std::uint32_t{0};
+    if (cache.is_root() || cache.shape.link_offset != 0)
+        return 0;
+    std::size_t tag = tag_last - cache.shape.index;
+    if (arena_contains(&cache)) {
+        tag = static_cast<std::size_t>(reinterpret_cast<const char*>(&cache) - arena.base) >> child_shift;
+        ALLOT_ASSERT(tag < tag_last - cache_count_max);
+    }
+    return page_tag{cache.shape.index << bin_shift} << tag_offset_shift | tag;
+}
+
+void open_bin(heap& h, const kmem_cache& cache) noexcept {
+    bin& b = h.bins[cache.shape.index];
+    const std::uint32_t tag = tag_of(page_tag_for(cache));
+    if (b.tag == tag || tag == no_slab_tag)
+        return;
+    ALLOT_ASSERT(b.free == 0);
+    b.tag = tag;
+    b.flushed = false;
+    b.max = static_cast<std::uint16_t>(first_max(cache.shape.object_bytes));
+}
+
+void fill(bin& b, free_word blocks) noexcept {
+    ALLOT_ASSERT(b.free == 0);
+    b.free = blocks;
+    b.refilled = b.flushed;
+    // What the slab had, the heap had before.
+    if (const std::uint32_t count = free_count(blocks) + headroom; count > b.max)
+        b.max = static_cast<std::uint16_t>(count < blocks_max ? count : blocks_max);
+}
+
+bool put_into(bin& b, void* block) noexcept {
+    if (free_count(b.free) >= b.max)
+        return false;
+    *static_cast<free_word*>(block) = b.free;
+    b.free = in_front(block, b.free);
+    return true;
+}
+
+void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
+    bin& b = h.bins[index];
+    if (free_count(b.free) <= left)
+        return;
+    outgoing others;
+    while (free_count(b.free) > left) {
+        void* const block = pop(b);
+        slab& s = *slab_of(block);
+        ALLOT_ASSERT(s.kind == slab_kind::owned);
+        if (is_held_by(s, *h.slot)) {
+            push(s, block);
+            after_local_free(s);
+        } else {
+            others.add(s, block);
+        }
+    }
+}
+
+bool make_room(heap& h, std::uint32_t index) noexcept {
+    bin& b = h.bins[index];
+    const std::uint32_t count = free_count(b.free);
+    if (count < b.max)
+        return true;
+    const std::uint32_t bytes = object_bytes_at(index);
+    if (bytes > growing_bytes_max)
+        return false;
+    if ((b.refilled || std::uint64_t{b.max} * bytes < unasked_bytes) && !grow(h, b, bytes)) {
+        // Others have had their time.
+        for (std::uint32_t i = 0; i < h.capacity; ++i)
+            if (i != index)
+                shrink_bin(h, i);
+        grow(h, b, bytes);
+    }
+    b.flushed = true;
+    b.refilled = false;
+    if (count >= b.max)
+        flush(h, index, count / 2);
+    return true;
+}
+
+void shrink_bin(heap& h, std::uint32_t index) noexcept {
+    bin& b = h.bins[index];
+    if (b.tag == no_bin_tag)
+        return;
+    const std::uint32_t bytes = object_bytes_at(index);
+    const std::uint32_t least = first_max(bytes);
+    const std::uint32_t fewer = b.max / 2 > least ? b.max / 2 : least;
+    flush(h, index, fewer);
+    const std::uint64_t less = b.max > fewer ? std::uint64_t{b.max - fewer} * bytes : 0;
+    h.binned_max -= static_cast<std::uint32_t>(less < h.binned_max ? less : h.binned_max);
+    b.max = static_cast<std::uint16_t>(fewer);
+}
+
+void forget_bins(heap& h) noexcept {
+    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i)
+        h.bins[i] = bin{};
+}
+
+bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept {
+    const std::uint32_t index = bin_offset_of(tag) >> bin_shift;
+    const auto take = [&](heap* h) noexcept -> bin* {
+        if (h == nullptr || h->partial == nullptr || index >= h->capacity || h->bins[index].tag != tag_of(tag))
+            return nullptr;
+        *of = h;
+        return &h->bins[index];
+    };
+    if (tag == 0)
+        return nullptr;
+    if (is_held_by(s, slot))
+        return take(s.home);
+    const cache_owner& payer = load_payer(s.cache->payer);
+    // relaxed: the slot is held, or the section is the own thread's.
+    return take(heaps_of(slot).map[map_index(payer)].load(std::memory_order_relaxed));
+}
+
+} // namespace allot::slab

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+//
+// bins: filling, emptying and sizing the lists of free blocks in front of the slabs.
+//
+// Idea.        A bin is filled with the whole free list of a slab, which moves as one word. A bin with as many blocks as it may
+//              have sends half of them back: each to the free list of its slab if this thread holds that, else to the slab's
+//              remote list, the blocks of a slab together. How many it may have grows while it sends back what it wants again
+//              (a batch, a consumer), up to what a heap may have in all, and shrinks while the thread idles.
+//
+//                  slab --fill--> [bin] --alloc_fast--> user --free_fast--> [bin] --flush--> slab, of this thread or another
+//
+// Invariants.  heap.hpp I4.
+// Concurrency. slot held and closed, or inside the own open section, as each says.
+// Lock order.  slot > node > page_alloc.
+// Checked by.  test/slab/bins_test.cc, verify/explore/remote.cc
+// Source.      Bonwick and Adams's magazines, tcmalloc's slow start.
+#pragma once
+
+#include "slab/heap.hpp"
+
+namespace allot::slab {
+
+/// The tag of the cache's pages and its bins; 0 if its blocks do not go through bins.
+page_tag page_tag_for(const kmem_cache& cache) noexcept;
+/// Gives the cache's bin of `h` the cache's tag: it takes blocks from now on. Slot held and closed; the tables have room.
+void open_bin(heap& h, const kmem_cache& cache) noexcept;
+/// Puts the list into the empty bin. Slot held, or inside an open section.
+void fill(bin& b, free_word blocks) noexcept;
+/// Puts a block into the bin if that has room. Slot held, or inside an open section.
+[[nodiscard]] bool put_into(bin& b, void* block) noexcept;
+/// Sends blocks back to their slabs until the bin has at most `left`. Slot held and closed.
+void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
+/// A bin without room gets some: it may have more, or half of its blocks go. False if its blocks are better left with their slabs. Slot
+/// held and closed.
+[[nodiscard]] bool make_room(heap& h, std::uint32_t index) noexcept;
+/// The bin may have half as many blocks as before, but what it began with; the others go. Slot held and closed.
+void shrink_bin(heap& h, std::uint32_t index) noexcept;
+/// Leaves the blocks in the bins of `h` to whoever wipes their slabs; the bins take nothing any more. Slot held and closed.
+void forget_bins(heap& h) noexcept;
+/// The bin of the slot that takes blocks of `s`, whose pages have `tag`, and its heap; null if there is none. Slot held, or inside an
+/// open section.
+bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept;
+
+} // namespace allot::slab

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+//
+// bins_test: blocks lie in the bins of the thread that freed them until there are too many, and what goes back arrives.
+#include "support/core.hpp"
+
+#include "slab/slab_ops.hpp"
+
+#include <algorithm>
+
+namespace {
+
+using allot_test::puppet;
+namespace slab = allot::slab;
+
+class bins : public allot_test::core_test {
+  protected:
+    static constexpr std::size_t size = 64;
+
+    void SetUp() override {
+        core_test::SetUp();
+        allot_test::heat(top, size);
+        allot_test::settle_all();
+    }
+    static slab::slab& of(const void* block) { return *slab::slab_of(block); }
+    /// The calling thread's heap for the group.
+    static slab::heap& heap_of(const allot::group& group) {
+        slab::cold_section here;
+        return *slab::find_or_make_heap(here.slot(), allot_test::inside(group), nullptr);
+    }
+    static slab::bin& bin_of(const allot::group& group, std::size_t bytes = size) {
+        return heap_of(group).bins[slab::class_of(bytes)];
+    }
+    static std::uint32_t count_in(const slab::bin& b) { return slab::free_count(b.free); }
+    static std::uint64_t handed_out(const void* block) {
+        const std::uint64_t word = slab::remote_of(of(block)).word;
+        return of(block).live() - slab::remote_count(word);
+    }
+};
+
+TEST_F(bins, give_the_block_that_came_last_first) {
+    void* const first = top.malloc(size);
+    void* const second = top.malloc(size);
+    const std::uint32_t before = count_in(bin_of(top));
+    allot_free(first);
+    allot_free(second);
+    EXPECT_EQ(count_in(bin_of(top)), before + 2);
+    EXPECT_EQ(top.malloc(size), second);
+    EXPECT_EQ(top.malloc(size), first);
+    allot_free(first);
+    allot_free(second);
+}
+
+TEST_F(bins, take_blocks_of_their_group_that_another_thread_holds_the_slab_of) {
+    std::vector<void*> made;
+    puppet maker;
+    maker.does([&] {
+        for (int i = 0; i < 8; ++i)
+            made.push_back(top.malloc(size));
+    });
+    allot_free(top.malloc(size)); // a heap of this thread
+    const std::uint64_t word = slab::remote_of(of(made[0])).word;
+    const std::uint32_t before = count_in(bin_of(top));
+    const allot::scope in{top};
+    for (void* const block : made)
+        allot_free(block);
+    EXPECT_EQ(count_in(bin_of(top)), before + 8);
+    EXPECT_EQ(slab::remote_of(of(made[0])).word, word) << "nothing was told to the other thread";
+    void* const again = allot_malloc(size);
+    EXPECT_EQ(again, made.back());
+    allot_free(again);
+    const std::uint64_t live = handed_out(made[0]);
+    allot_test::empty_bins(top);
+    EXPECT_EQ(handed_out(made[0]), live - 8) << "they went back together";
+    EXPECT_EQ(slab::remote_count(slab::remote_of(of(made[0])).word), 8u);
+    maker.does([&] { allot_free(top.malloc(size)); });
+    allot_test::expect_books_agree("after the way back");
+}
+
+TEST_F(bins, take_blocks_of_another_group_that_this_thread_has_a_heap_for) {
+    const allot::group other = top.create("other");
+    allot_test::heat(other, size);
+    void* const block = other.malloc(size);
+    const std::uint32_t before = count_in(bin_of(other));
+    {
+        const allot::scope in{top};
+        allot_free(block);
+    }
+    EXPECT_EQ(count_in(bin_of(other)), before + 1);
+    EXPECT_EQ(other.malloc(size), block);
+    allot_free(block);
+}
+
+TEST_F(bins, that_are_full_send_half_of_their_blocks_back_and_grow_when_these_are_wanted_again) {
+    std::vector<void*> held;
+    const auto take = [&](int count) {
+        for (int i = 0; i < count; ++i)
+            held.push_back(top.malloc(size));
+    };
+    const auto give = [&] {
+        for (void* const block : held)
+            allot_free(block);
+        held.clear();
+    };
+    take(4000);
+    give();
+    const std::uint32_t first = bin_of(top).max;
+    EXPECT_LT(first, 4000u);
+    EXPECT_LE(count_in(bin_of(top)), first);
+    for (int round = 0; round < 20; ++round) {
+        take(4000);
+        give();
+    }
+    EXPECT_GE(bin_of(top).max, 4000u) << "what it gave back it wanted again";
+    EXPECT_LE(bin_of(top).max, 16000u) << "but not more than that";
+    slab::cold_section here;
+    slab::heap& h = *slab::find_or_make_heap(here.slot(), allot_test::inside(top), nullptr);
+    const std::uint64_t slabs = h.nr_slabs;
+    for (int round = 0; round < 20; ++round)
+        slab::trim(h);
+    EXPECT_EQ(h.bins[slab::class_of(size)].max, 64u) << "a thread that idles forgets what it wanted";
+    EXPECT_EQ(count_in(h.bins[slab::class_of(size)]), 0u);
+    EXPECT_EQ(h.binned_max, 0u);
+    EXPECT_LT(h.nr_slabs, slabs);
+}
+
+TEST_F(bins, of_large_blocks_have_few_and_leave_the_others_untouched) {
+    constexpr std::size_t large = 1 << 20;
+    allot_test::heat(top, large);
+    std::vector<void*> held;
+    for (int i = 0; i < 10; ++i)
+        held.push_back(top.malloc(large));
+    for (void* const block : held)
+        *static_cast<std::uint64_t*>(block) = 0x5a5a5a5a5a5a5a5a;
+    { // so that the heap keeps them all
+        slab::cold_section here;
+        slab::find_or_make_heap(here.slot(), allot_test::inside(top), nullptr)->keep_max = 1u << 26;
+    }
+    for (void* const block : held)
+        allot_free(block);
+    EXPECT_EQ(count_in(bin_of(top, large)), 4u);
+#if !ALLOT_DEBUG // which poisons
+    EXPECT_EQ(std::count_if(
+                  held.begin(), held.end(),
+                  [](const void* block) { return *static_cast<const std::uint64_t*>(block) == 0x5a5a5a5a5a5a5a5a; }),
+              6);
+#endif
+    for (const void* const block : held)
+        EXPECT_EQ(of(block).capacity, 1u);
+}
+
+TEST_F(bins, of_a_group_that_is_discarded_hand_out_nothing_that_lay_in_the_slab_of_another_thread) {
+    allot::group tenant = top.create("tenant");
+    allot_test::heat(tenant, size);
+    std::vector<void*> made;
+    puppet maker;
+    puppet user;
+    maker.does([&] {
+        for (int i = 0; i < 32; ++i)
+            made.push_back(tenant.malloc(size));
+    });
+    user.does([&] {
+        allot_free(tenant.malloc(size));
+        const allot::scope in{tenant};
+        for (void* const block : made)
+            allot_free(block);
+    });
+    tenant.close(allot::discard);
+    allot_test::expect_books_agree("after the discard");
+    EXPECT_EQ(top.stat().slab, 0u);
+}
+
+TEST_F(bins, of_a_cache_that_is_destroyed_are_empty_for_the_next_one_with_its_number) {
+    const allot_cache_options options{.size = 48, .alignment = 0, .flags = 0, .constructor = nullptr};
+    allot_cache* cache = allot_cache_create("first", &options);
+    ASSERT_NE(cache, nullptr);
+    const allot::scope in{top};
+    std::vector<void*> objects;
+    for (int i = 0; i < 2000; ++i)
+        objects.push_back(allot_cache_alloc(cache));
+    allot::sync::run_pending();
+    for (int i = 0; i < 100; ++i)
+        objects.push_back(allot_cache_alloc(cache));
+    const std::uint32_t index = of(objects.back()).cache->shape.index;
+    for (void* const each : objects)
+        allot_cache_free(cache, each);
+    EXPECT_NE(heap_of(top).bins[index].free, 0u);
+    allot_cache_report report;
+    allot_cache_destroy(cache, &report);
+    EXPECT_EQ(report.live, 0u) << "blocks in bins do not live";
+    EXPECT_EQ(heap_of(top).bins[index].free, 0u);
+    EXPECT_EQ(heap_of(top).bins[index].tag, slab::no_bin_tag);
+}
+
+TEST_F(bins, of_no_group_match_a_page_that_has_no_slab) {
+    EXPECT_EQ(slab::page_tag_of(slab::arena.base), 0u);
+    for (const slab::bin& b : allot::sync::no_bins.entry) {
+        EXPECT_EQ(b.tag, slab::no_bin_tag);
+        EXPECT_EQ(b.max, 0u);
+    }
+    void* const large = top.malloc(std::size_t{4} << 20);
+    EXPECT_EQ(slab::page_tag_of(large), 0u);
+    allot_free(large);
+    const allot::group cold = top.create("cold");
+    void* const shared = cold.malloc(size);
+    EXPECT_EQ(slab::page_tag_of(shared), 0u);
+    allot_free(shared);
+}
+
+} // namespace
