@@ -31,6 +31,14 @@ std::string write_samples(const answers& all, const fs::path& file) {
     return std::fclose(out) == 0 ? "" : std::strerror(errno);
 }
 
+/// Adds the samples' point, divided by `unit`; none if there are no samples.
+void add_point(plot_line& line, double x, const std::vector<double>& samples, double unit) {
+    if (samples.empty())
+        return;
+    const figure found = sum_up(samples);
+    line.points.push_back({x, {found.median / unit, found.least / unit, found.most / unit}});
+}
+
 } // namespace
 
 fs::path beside(const std::string& name) { return fs::read_symlink("/proc/self/exe").parent_path() / name; }
@@ -40,7 +48,7 @@ std::string ask(const fs::path& worker, const std::vector<std::string>& question
     constexpr double seconds_most = 600;
     const outcome ended = run(worker, question, "", seconds_most);
     if (!ended.trouble.empty())
-        return prefix + question[0] + ": " + ended.trouble;
+        return prefix + (question.empty() ? worker.filename().string() : question[0]) + ": " + ended.trouble;
     std::istringstream in{ended.output};
     for (std::string line; std::getline(in, line);)
         if (const std::size_t comma = line.find(','); comma != std::string::npos)
@@ -69,11 +77,15 @@ plot_line line_through(const answers& all, std::string title, const std::vector<
                        bool strong) {
     plot_line line{std::move(title), {}, strong};
     for (std::size_t place = 0; place < names.size(); ++place)
-        if (const std::vector<double>& samples = samples_of(all, names[place]); !samples.empty()) {
-            const figure found = sum_up(samples);
-            line.points.push_back(
-                {static_cast<double>(place), {found.median / unit, found.least / unit, found.most / unit}});
-        }
+        add_point(line, static_cast<double>(place), samples_of(all, names[place]), unit);
+    return line;
+}
+
+plot_line line_over(const answers& all, std::string title, const std::string& prefix,
+                    const std::vector<unsigned long>& places, double unit, bool strong) {
+    plot_line line{std::move(title), {}, strong};
+    for (const unsigned long place : places)
+        add_point(line, static_cast<double>(place), samples_of(all, prefix + std::to_string(place)), unit);
     return line;
 }
 

@@ -4,6 +4,7 @@
 //
 // Idea.        A worker prints "NAME,VALUE" for each sample; samples of one name stand in the order of the rounds.
 // Concurrency. one caller.
+// Checked by.  test/bench/answers_test.cc
 #pragma once
 
 #include "plot.hpp"
@@ -23,7 +24,7 @@ using answers = std::map<std::string, std::vector<double>>;
 /// The program of this build with that name, beside this one.
 std::filesystem::path beside(const std::string& name);
 
-/// Starts `worker` with a question and adds its samples to `all`, each name behind `prefix`. Returns: "" or what went wrong.
+/// Starts `worker` with a question, its arguments, and adds its samples to `all`, each name behind `prefix`. Returns: "" or what went wrong.
 std::string ask(const std::filesystem::path& worker, const std::vector<std::string>& question, answers& all,
                 const std::string& prefix = "");
 
@@ -36,6 +37,10 @@ ratio ratio_between(const std::vector<double>& above, const std::vector<double>&
 /// A line of a plot through the samples of these names, divided by `unit`, at x = 0, 1, ...; names without samples have no point.
 plot_line line_through(const answers& all, std::string title, const std::vector<std::string>& names, double unit,
                        bool strong);
+
+/// A line of a plot through the samples PREFIX + X, divided by `unit`, at each x of `places`.
+plot_line line_over(const answers& all, std::string title, const std::string& prefix,
+                    const std::vector<unsigned long>& places, double unit, bool strong);
 
 /// Writes the samples as NAME.csv and draws the plots into `folder`, which is made if need be. Returns: "" or what went wrong.
 std::string write_and_draw(const answers& all, const std::vector<plot>& plots, const std::filesystem::path& folder,

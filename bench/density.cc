@@ -3,7 +3,6 @@
 // density: asks the workers of all libraries for tenants, and compares ours with the bars.
 #include "density.hpp"
 
-#include "answers.hpp"
 #include "tenant_kinds.hpp"
 
 #include <vector>
@@ -25,10 +24,6 @@ constexpr tenant tenants[] = {{"empty", "empty", 1'000},
                               {"small", "100 objects of 64 B (6,400 B)", 8'600},
                               {"mixed", "3 objects of each of 20 sizes (19,200 B)", 23'000}};
 
-std::string key(const tenant& what, const tenant_kind& kind, const char* sample = "") {
-    return std::string{what.shape} + "_" + kind.name + "_" + sample;
-}
-
 std::string measure(const density_task& what, const std::vector<tenant_kind>& kinds, answers& all) {
     for (std::size_t round = 0; round < what.rounds; ++round) {
         std::fprintf(stderr, "allot_bench: density, round %zu of %zu\n", round + 1, what.rounds);
@@ -36,7 +31,7 @@ std::string measure(const density_task& what, const std::vector<tenant_kind>& ki
             for (const tenant_kind& kind : kinds)
                 if (std::string trouble =
                         ask(worker_of(kind), {kind.name, "density", one.shape, std::to_string(what.tenants)}, all,
-                            key(one, kind));
+                            sample_name(one.shape, kind));
                     !trouble.empty())
                     return trouble;
     }
@@ -47,8 +42,8 @@ void print_tenant(const density_task& what, const tenant& one, const std::vector
                   const answers& all) {
     std::printf("\n%s\n", one.title);
     for (const tenant_kind& kind : kinds) {
-        const figure bytes = sum_up(samples_of(all, key(one, kind, "bytes")));
-        const double count = samples_of(all, key(one, kind, "tenants")).front();
+        const figure bytes = sum_up(samples_of(all, sample_name(one.shape, kind, "bytes")));
+        const double count = samples_of(all, sample_name(one.shape, kind, "tenants")).front();
         const std::string name = count < static_cast<double>(what.tenants) ? text("%s, %.0f of them", kind.name, count)
                                                                            : std::string{kind.name};
         print_row(name, text("%.0f B +- %.0f", bytes.median, bytes.spread()));
@@ -66,18 +61,13 @@ std::string run_density(const density_task& what, const fs::path& folder, std::v
                 what.rounds);
     for (const tenant& one : tenants) {
         print_tenant(what, one, kinds, all);
-        const ratio bytes{sum_up(samples_of(all, key(one, ours, "bytes")))};
+        const ratio bytes{sum_up(samples_of(all, sample_name(one.shape, ours, "bytes")))};
         verdicts.push_back(judge(6, std::string{"a tenant, "} + one.title, bytes, one.bar, "B"));
     }
     plot picture{"density", "resident memory of a tenant", "objects in it", "bytes", {}, {}};
     for (const tenant& one : tenants)
         picture.x_names.emplace_back(one.shape);
-    for (const tenant_kind& kind : kinds) {
-        std::vector<std::string> names;
-        for (const tenant& one : tenants)
-            names.push_back(key(one, kind, "bytes"));
-        picture.lines.push_back(line_through(all, kind.name, names, 1, kind.is_ours()));
-    }
+    add_kinds(picture, all, kinds, "bytes", 1);
     return write_and_draw(all, {picture}, folder, "density");
 }
 

@@ -6,7 +6,6 @@
 //              a request left to others is done. Peers have nothing left when they return.
 #include "heaps.hpp"
 
-#include "answers.hpp"
 #include "tenant_kinds.hpp"
 
 #include <algorithm>
@@ -31,10 +30,6 @@ constexpr request requests[] = {{"small", "100 objects of 64 B"},
                                 {"mixed", "60 objects of 20 sizes, 16 B to 1,024 B"},
                                 {"empty", "nothing in it: create and close"}};
 
-std::string key(const request& what, const tenant_kind& kind, const char* sample = "") {
-    return std::string{what.shape} + "_" + kind.name + "_" + sample;
-}
-
 std::string measure(const heaps_task& what, const std::vector<tenant_kind>& kinds, answers& all) {
     for (std::size_t round = 0; round < what.rounds; ++round) {
         std::fprintf(stderr, "allot_bench: heaps, round %zu of %zu\n", round + 1, what.rounds);
@@ -43,7 +38,7 @@ std::string measure(const heaps_task& what, const std::vector<tenant_kind>& kind
                 const tenant_kind& kind = kinds[(turn + round) % kinds.size()];
                 if (std::string trouble =
                         ask(worker_of(kind), {kind.name, "requests", one.shape, std::to_string(what.cell_ms)}, all,
-                            key(one, kind));
+                            sample_name(one.shape, kind));
                     !trouble.empty())
                     return trouble;
             }
@@ -54,12 +49,12 @@ std::string measure(const heaps_task& what, const std::vector<tenant_kind>& kind
 const char* word_of(freeing how) { return how == freeing::each ? "heap" : how == freeing::all ? "arena" : "none"; }
 
 void print_kind(const request& what, const tenant_kind& kind, const answers& all) {
-    const auto sample = [&](const char* name) { return sum_up(samples_of(all, key(what, kind, name))); };
+    const auto sample = [&](const char* name) { return sum_up(samples_of(all, sample_name(what.shape, kind, name))); };
     const figure settled = sample("settled");
     std::string ratio_text;
     if (!kind.is_ours()) {
-        const ratio ahead =
-            ratio_between(samples_of(all, key(what, kind, "settled")), samples_of(all, key(what, ours, "settled")));
+        const ratio ahead = ratio_between(samples_of(all, sample_name(what.shape, kind, "settled")),
+                                          samples_of(all, sample_name(what.shape, ours, "settled")));
         ratio_text = ahead.may_be_printed() ? text("%.2f", ahead.median) : "noisy";
     }
     std::printf("%-24s %-6s %10.3f us %4.0f%% %10.3f us %10.3f us %9s\n", kind.name, word_of(kind.how),
@@ -72,7 +67,9 @@ template <class Wanted>
 void judge_against(const request& what, const std::vector<tenant_kind>& kinds, const answers& all, const char* whom,
                    double bar, std::vector<verdict>& verdicts, Wanted wanted) {
     const tenant_kind* fastest = nullptr;
-    const auto samples = [&](const tenant_kind& kind) { return samples_of(all, key(what, kind, "settled")); };
+    const auto samples = [&](const tenant_kind& kind) {
+        return samples_of(all, sample_name(what.shape, kind, "settled"));
+    };
     for (const tenant_kind& kind : kinds)
         if (!kind.is_ours() && wanted(kind) &&
             (fastest == nullptr || sum_up(samples(kind)).median < sum_up(samples(*fastest)).median))
@@ -88,7 +85,7 @@ void judge_request(const request& what, const std::vector<tenant_kind>& kinds, c
                    std::vector<verdict>& verdicts) {
     if (std::string{what.shape} == "empty") {
         const auto figure_of = [&](const char* sample) {
-            return ratio{sum_up(samples_of(all, key(what, ours, sample)))};
+            return ratio{sum_up(samples_of(all, sample_name(what.shape, ours, sample)))};
         };
         verdicts.push_back(judge(5, "empty group, the caller's part", figure_of("called"), empty_ns_bar, "ns"));
         verdicts.push_back(judge(5, "empty group, until freed", figure_of("settled"), empty_ns_bar, "ns"));
@@ -126,12 +123,7 @@ std::string run_heaps(const heaps_task& what, const fs::path& folder, std::vecto
     plot picture{"heaps", "a heap for each request", "objects in it", "us", {}, {}};
     for (const request& one : requests)
         picture.x_names.emplace_back(one.shape);
-    for (const tenant_kind& kind : kinds) {
-        std::vector<std::string> names;
-        for (const request& one : requests)
-            names.push_back(key(one, kind, "settled"));
-        picture.lines.push_back(line_through(all, kind.name, names, 1e3, kind.is_ours()));
-    }
+    add_kinds(picture, all, kinds, "settled", 1e3);
     return write_and_draw(all, {picture}, folder, "heaps");
 }
 

@@ -6,18 +6,10 @@
 //              hierarchy, so that no group of anybody else is touched; elsewhere a constant stands for it, and is called one.
 #include "lifecycle.hpp"
 
-#include "child.hpp"
-#include "plot.hpp"
-#include "results.hpp"
+#include "answers.hpp"
 
-#include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <map>
 #include <sstream>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,9 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Samples by name, in the order of the rounds.
-using answers = std::map<std::string, std::vector<double>>;
-
 constexpr double close_ratio_bar = 1.5;
 constexpr double kernel_ratio_bar = 200;
 constexpr double live_bytes_bar = 1024;
@@ -39,20 +28,6 @@ constexpr double growth_bytes_bar = 1 << 20;
 constexpr double idle_seconds_bar = 1;
 /// mkdir and rmdir of an empty memory cgroup, as measured on a machine that lets one make them.
 constexpr double kernel_ns_constant = 81'000;
-
-/// Starts the worker with one question and adds its samples. Returns: "" or what went wrong.
-std::string ask(const std::vector<std::string>& question, answers& all) {
-    constexpr double seconds_most = 600;
-    const fs::path worker = fs::read_symlink("/proc/self/exe").parent_path() / "allot_bench_lifecycle";
-    const outcome ended = run(worker, question, "", seconds_most);
-    if (!ended.trouble.empty())
-        return question[0] + ": " + ended.trouble;
-    std::istringstream in{ended.output};
-    for (std::string line; std::getline(in, line);)
-        if (const std::size_t comma = line.find(','); comma != std::string::npos)
-            all[line.substr(0, comma)].push_back(std::strtod(line.c_str() + comma + 1, nullptr));
-    return "";
-}
 
 std::string ask_everything(const lifecycle_task& what, answers& all) {
     std::vector<std::vector<std::string>> questions{
@@ -65,7 +40,7 @@ std::string ask_everything(const lifecycle_task& what, answers& all) {
         questions.push_back({"idle", std::to_string(what.idle_groups)});
     for (const auto& question : questions) {
         std::fprintf(stderr, "allot_bench: lifecycle, %s\n", question[0].c_str());
-        if (std::string trouble = ask(question, all); !trouble.empty())
+        if (std::string trouble = ask(beside("allot_bench_lifecycle"), question, all); !trouble.empty())
             return trouble;
     }
     return "";
@@ -123,21 +98,7 @@ void print_row(const std::string& what, const std::string& measured, const std::
     std::printf("%-46s %-26s %-16s %s\n", what.c_str(), measured.c_str(), bar.c_str(), verdict);
 }
 
-template <class... Numbers> std::string text(const char* format, Numbers... numbers) {
-    char buffer[128];
-    std::snprintf(buffer, sizeof buffer, format, numbers...);
-    return buffer;
-}
-
 const char* verdict(bool holds) { return holds ? "holds" : "MISSED"; }
-
-/// The ratios of two rows, round by round.
-ratio ratio_between(const std::vector<double>& above, const std::vector<double>& below) {
-    std::vector<double> ratios;
-    for (std::size_t round = 0; round < std::min(above.size(), below.size()); ++round)
-        ratios.push_back(above[round] / below[round]);
-    return {sum_up(ratios)};
-}
 
 /// A ratio that is smaller than its own spread says nothing, whatever side of the bar it is on.
 const char* verdict(const ratio& measured, bool holds) { return measured.may_be_printed() ? verdict(holds) : "noisy"; }
@@ -191,34 +152,15 @@ void print_memory(const lifecycle_task& what, const answers& all) {
               "", "");
 }
 
-std::string write_samples(const answers& all, const fs::path& folder) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    std::FILE* const file = std::fopen((folder / "lifecycle.csv").c_str(), "w");
-    if (file == nullptr)
-        return folder.string() + ": " + std::strerror(errno);
-    std::fprintf(file, "what,round,value\n");
-    for (const auto& [name, samples] : all)
-        for (std::size_t round = 0; round < samples.size(); ++round)
-            std::fprintf(file, "%s,%zu,%.4f\n", name.c_str(), round + 1, samples[round]);
-    const bool written = std::fclose(file) == 0;
-    return written ? "" : std::strerror(errno);
-}
-
-void draw_closes(const lifecycle_task& what, const answers& all, const fs::path& folder) {
-    plot picture{
-        "lifecycle", "closing a group", "live objects", "us", {{"close()", {}, true}, {"until all is done", {}}}, {}};
+plot picture_of_closes(const lifecycle_task& what, const answers& all) {
+    std::vector<unsigned long> counts;
+    for (std::size_t count = 100; count <= what.objects_most; count *= 10)
+        counts.push_back(count);
+    plot picture{"lifecycle", "closing a group", "live objects", "us", {}, {}};
     picture.counts = true;
-    for (std::size_t count = 100; count <= what.objects_most; count *= 10) {
-        const std::string name = std::to_string(count);
-        for (const auto& [line, rows] : {std::pair{0, "close_"}, std::pair{1, "settle_"}}) {
-            const figure ns = sum_up(all.at(rows + name));
-            picture.lines[static_cast<std::size_t>(line)].points.push_back(
-                {static_cast<double>(count), {ns.median / 1e3, ns.least / 1e3, ns.most / 1e3}});
-        }
-    }
-    if (const std::string trouble = draw({picture}, folder, "lifecycle"); !trouble.empty())
-        std::printf("left out  the plot: %s\n", trouble.c_str());
+    picture.lines = {line_over(all, "close()", "close_", counts, 1e3, true),
+                     line_over(all, "until all is done", "settle_", counts, 1e3, false)};
+    return picture;
 }
 
 } // namespace
@@ -235,10 +177,7 @@ std::string run_lifecycle(const lifecycle_task& what, const fs::path& folder) {
     print_memory(what, all);
     if (!kernel.empty())
         all["kernel"] = kernel;
-    if (std::string trouble = write_samples(all, folder); !trouble.empty())
-        return trouble;
-    draw_closes(what, all, folder);
-    return "";
+    return write_and_draw(all, {picture_of_closes(what, all)}, folder, "lifecycle");
 }
 
 } // namespace allot_bench

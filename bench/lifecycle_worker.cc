@@ -6,43 +6,18 @@
 //              idle GROUPS. Times are in ns, memory is resident bytes as the system counts them. What the measurement itself
 //              needs is made and touched before the clock or the first reading.
 // Concurrency. one thread, and the library's.
+#include "sample.hpp"
+
 #include <allot/allot.h>
 
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 namespace {
 
-using steady = std::chrono::steady_clock;
-
-double ns_since(steady::time_point start) {
-    return std::chrono::duration<double, std::nano>(steady::now() - start).count();
-}
-
-/// Prints a sample.
-void print(const char* name, double value) { std::printf("%s,%.4f\n", name, value); }
-
-[[noreturn]] void fail(const char* what) {
-    std::fprintf(stderr, "lifecycle_worker: %s\n", what);
-    std::exit(1);
-}
-
-/// Resident memory of this process, bytes.
-double resident_bytes() {
-    std::FILE* const file = std::fopen("/proc/self/statm", "r");
-    unsigned long all = 0;
-    unsigned long resident = 0;
-    if (file == nullptr || std::fscanf(file, "%lu %lu", &all, &resident) != 2)
-        fail("cannot read /proc/self/statm");
-    std::fclose(file);
-    return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
+using namespace allot_bench;
 
 allot_group* make_group(const char* name, allot_group* parent = allot_root()) {
     allot_group* made = nullptr;

@@ -6,27 +6,22 @@
 //              other groups. So the cold pair is timed in one new group after the other, fewer objects in each than would
 //              warm it; making and entering groups is not timed. The hot pair is timed in pieces of the same length.
 // Concurrency. one thread, and the library's own.
+#include "sample.hpp"
+
 #include <allot/allot.h>
 
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 namespace {
 
-using steady = std::chrono::steady_clock;
+using namespace allot_bench;
 
 constexpr std::size_t nr_groups = 1000;
 constexpr std::size_t pair_bytes = 64;
 constexpr int touched = 8; // objects before the time is taken, so that slabs are there
 constexpr int timed = 192; // with `touched` fewer than what warms a group
 constexpr int repeats = 3'000'000;
-
-double ns_since(steady::time_point start) {
-    return std::chrono::duration<double, std::nano>(steady::now() - start).count();
-}
 
 std::vector<allot_group*> make_groups(const char* parent_name) {
     allot_group* parent = nullptr;
@@ -36,10 +31,8 @@ std::vector<allot_group*> make_groups(const char* parent_name) {
     int errors = allot_group_create(allot_root(), parent_name, &limits, &parent);
     for (std::size_t index = 0; errors == 0 && index < nr_groups; ++index)
         errors = allot_group_create(parent, std::to_string(index).c_str(), &limits, &groups[index]);
-    if (errors != 0) {
-        std::fputs("allot_bench_paths: no groups\n", stderr);
-        std::exit(1);
-    }
+    if (errors != 0)
+        fail("no groups");
     return groups;
 }
 
@@ -47,7 +40,7 @@ void pairs(int count) {
     for (int i = 0; i < count; ++i) {
         void* const block = allot_malloc(pair_bytes);
         if (block == nullptr)
-            std::exit(1);
+            fail("out of memory");
         *static_cast<volatile char*>(block) = 1;
         allot_free(block);
     }
@@ -109,15 +102,15 @@ double pair_ns(const std::vector<allot_group*>& groups) {
 int main() {
     const std::vector<allot_group*> entered = make_groups("entered");
     scope_ns(entered[0], repeats / 10);
-    std::printf("scope,%.4f\n", scope_ns(entered[0], repeats));
+    print("scope", scope_ns(entered[0], repeats));
     switch_ns(entered, 10);
-    std::printf("switch,%.4f\n", switch_ns(entered, repeats / nr_groups));
+    print("switch", switch_ns(entered, repeats / nr_groups));
 
     const std::vector<allot_group*> one(nr_groups, entered[0]);
     warm(entered[0]);
     pair_ns(one);
-    std::printf("hot_pair,%.4f\n", pair_ns(one));
+    print("hot_pair", pair_ns(one));
     pair_ns(make_groups("first")); // warms the path up; every group of the measured run is new
-    std::printf("cold_pair,%.4f\n", pair_ns(make_groups("cold")));
+    print("cold_pair", pair_ns(make_groups("cold")));
     return 0;
 }

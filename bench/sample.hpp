@@ -19,6 +19,10 @@ inline double seconds_since(steady::time_point start) {
     return std::chrono::duration<double>(steady::now() - start).count();
 }
 
+inline double ns_since(steady::time_point start) {
+    return std::chrono::duration<double, std::nano>(steady::now() - start).count();
+}
+
 /// Prints a sample.
 inline void print(const char* name, double value) { std::printf("%s,%.4f\n", name, value); }
 

@@ -3,8 +3,6 @@
 // tenant_kinds: which heaps of which libraries there are.
 #include "tenant_kinds.hpp"
 
-#include "answers.hpp"
-
 #include <cstdio>
 
 namespace allot_bench {
@@ -42,6 +40,20 @@ std::vector<tenant_kind> find_kinds(bool dense_only) {
             std::printf("left out  %s: its library was not installed when this was built\n", peer.name);
     }
     return found;
+}
+
+std::string sample_name(const std::string& shape, const tenant_kind& kind, const std::string& sample) {
+    return shape + "_" + kind.name + "_" + sample;
+}
+
+void add_kinds(plot& picture, const answers& all, const std::vector<tenant_kind>& kinds, const std::string& sample,
+               double unit) {
+    for (const tenant_kind& kind : kinds) {
+        std::vector<std::string> names;
+        for (const std::string& shape : picture.x_names)
+            names.push_back(sample_name(shape, kind, sample));
+        picture.lines.push_back(line_through(all, kind.name, names, unit, kind.is_ours()));
+    }
 }
 
 } // namespace allot_bench

@@ -3,6 +3,8 @@
 // tenant_kinds: the heaps that a table asks for, in the words of people, and the workers that have them.
 #pragma once
 
+#include "answers.hpp"
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -33,5 +35,12 @@ std::filesystem::path worker_of(const tenant_kind& kind);
 
 /// Ours, then the peers whose workers were built, all or the dense ones; prints which were not.
 std::vector<tenant_kind> find_kinds(bool dense_only);
+
+/// The name of a kind's sample for a shape of tenants or requests; without `sample` what all of them begin with.
+std::string sample_name(const std::string& shape, const tenant_kind& kind, const std::string& sample = "");
+
+/// Adds a line for each kind to `picture`, whose axis has the names of the shapes: the sample, divided by `unit`.
+void add_kinds(plot& picture, const answers& all, const std::vector<tenant_kind>& kinds, const std::string& sample,
+               double unit);
 
 } // namespace allot_bench
