@@ -13,6 +13,7 @@
 #include "lifecycle.hpp"
 #include "paths.hpp"
 #include "programs.hpp"
+#include "scaling.hpp"
 #include "tables.hpp"
 #include "variants.hpp"
 
@@ -33,9 +34,9 @@ namespace {
 constexpr const char* usage = "usage: allot_bench [OPTIONS]\n"
                               "  --quick              3 rounds, 4 ms a cell: a first look, no result\n"
                               "  --rounds N           rounds (7)\n"
-                              "  --cell-ms N          milliseconds that a cell takes (20)\n"
-                              "  --tables LIST        of speed,paths,lifecycle,heaps,density,giveback,programs\n"
-                              "                       (all)\n"
+                              "  --cell-ms N          milliseconds that a cell takes (20; in scaling 10)\n"
+                              "  --tables LIST        of speed,paths,scaling,lifecycle,heaps,density,giveback,\n"
+                              "                       programs (all)\n"
                               "  --works LIST         of pair,lifo,fifo,random,churn,remote,ring,oversub (all)\n"
                               "  --sizes LIST         bytes, for all works; without: 16 to 1024, and 4 KiB to 1 MiB\n"
                               "                       where threads work alone, by factors of 4\n"
@@ -52,12 +53,14 @@ struct options {
     std::vector<std::string> works = names_of_works();
     std::vector<unsigned long> sizes; // none: the usual ones
     std::vector<unsigned long> threads{1, 2};
+    scaling_task scaling;
     lifecycle_task groups;
     heaps_task heaps;
     density_task density;
     giveback_task giveback;
     programs_task programs;
-    std::vector<std::string> shown{"speed", "paths", "lifecycle", "heaps", "density", "giveback", "programs"};
+    std::vector<std::string> shown{"speed", "paths",   "scaling",  "lifecycle",
+                                   "heaps", "density", "giveback", "programs"};
     std::vector<std::string> only;
     std::string linkage;
     std::vector<extra_peer> peers;
@@ -121,12 +124,13 @@ extra_peer peer(const std::string& text) {
 
 void set_rounds(options& chosen, unsigned long rounds) {
     chosen.rounds = chosen.groups.rounds = chosen.heaps.rounds = rounds;
-    chosen.density.rounds = chosen.giveback.rounds = chosen.programs.rounds = rounds;
+    chosen.scaling.rounds = chosen.density.rounds = chosen.giveback.rounds = chosen.programs.rounds = rounds;
 }
 
 /// A first look: 3 rounds at most, and little of everything.
 void be_quick(options& chosen) {
     set_rounds(chosen, 3);
+    chosen.scaling.cell_ms = 2;
     chosen.groups = quick_lifecycle;
     chosen.heaps.cell_ms = 30;
     chosen.density = {1, 2'000};
@@ -139,7 +143,7 @@ void take(options& chosen, const std::string& option, const std::string& value) 
     if (option == "--rounds")
         set_rounds(chosen, number(option, value, 1, 1000));
     else if (option == "--cell-ms")
-        chosen.what.cell_ms = static_cast<double>(number(option, value, 1, 10'000));
+        chosen.what.cell_ms = static_cast<double>(chosen.scaling.cell_ms = number(option, value, 1, 10'000));
     else if (option == "--works")
         chosen.works = some_of(names_of_works(), "work", value);
     else if (option == "--tables")
@@ -332,6 +336,7 @@ int bench(int argc, char** argv) {
         if (shows(chosen, table))
             status |= say_end(chosen, table, measure());
     };
+    show("scaling", [&] { return run_scaling(chosen.scaling, chosen.out); });
     show("lifecycle", [&] { return run_lifecycle(chosen.groups, chosen.out); });
     show("heaps", [&] { return run_heaps(chosen.heaps, chosen.out, verdicts); });
     show("density", [&] { return run_density(chosen.density, chosen.out, verdicts); });
