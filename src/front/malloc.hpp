@@ -30,7 +30,7 @@ ALLOT_COLD void free_slow(void* block) noexcept;
 [[nodiscard]] ALLOT_INLINE void* malloc_block(std::size_t size) noexcept {
     if (size > slab::small_table_max_bytes) [[unlikely]]
         return malloc_medium(size);
-    if (void* const block = slab::alloc_fast(slab::small_class_of(size))) [[likely]]
+    if (void* const block = slab::alloc_fast(slab::small_bin_of(size))) [[likely]]
         return block;
     return malloc_slow(size);
 }

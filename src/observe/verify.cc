@@ -74,7 +74,7 @@ void count_bins(recount& all, const slab::heap& h) noexcept {
         for (slab::free_word list = b.free; list != 0 && found <= slab::free_count(b.free); ++found) {
             const void* const block = slab::first_free(list);
             const slab::slab& s = *slab::slab_of(block);
-            if (slab::tag_of(slab::page_tag_of(block)) != b.tag || s.kind != slab::slab_kind::owned)
+            if (slab::page_tag_of(block).value != b.tag || s.kind != slab::slab_kind::owned)
                 all.error("block in a bin", "another cache", s.object_bytes, static_cast<std::int64_t>(i));
             list = *static_cast<const slab::free_word*>(block);
         }

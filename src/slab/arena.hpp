@@ -75,16 +75,11 @@ class slab_kind_field {
     std::atomic<slab_kind> kind_{slab_kind::none};
 };
 
-/// What a bin has to match to take the blocks of a page, and the offset of the bin in the table of a heap, bytes, above it. 0: there
-/// is none. Of a slab constant while one of its blocks lives.
-using page_tag = std::uint64_t;
-inline constexpr unsigned tag_offset_shift = 32;
-/// What no bin has.
-inline constexpr std::uint32_t no_slab_tag = 0;
-constexpr std::uint32_t tag_of(page_tag word) noexcept { return static_cast<std::uint32_t>(word); }
-constexpr std::uint32_t bin_offset_of(page_tag word) noexcept {
-    return static_cast<std::uint32_t>(word >> tag_offset_shift);
-}
+/// Which bin takes the blocks of a page. Of a slab constant while one of its blocks lives.
+struct page_tag {
+    std::uint32_t value = 0;      ///< equal to the bin's; 0: no bin has it
+    std::uint32_t bin_offset = 0; ///< of the bin in the table of a heap, bytes
+};
 
 /// Where a slab is linked.
 enum class slab_place : std::uint8_t { none, heap_partial, heap_full, node_partial, node_full };
@@ -127,7 +122,7 @@ struct alignas(cache_line_bytes) arena_map {
     char* base = nullptr;
     std::size_t bytes = 0;
     slab* slabs = nullptr;
-    std::atomic<page_tag>* tags = nullptr;
+    page_tag* tags = nullptr;
     std::uint32_t* heads = nullptr;
     slab_remote* remotes = nullptr;
     std::atomic<std::uint8_t>* live_bits = nullptr; ///< debug builds: a bit for every 8 bytes
@@ -146,10 +141,8 @@ ALLOT_INLINE bool arena_contains(const void* address) noexcept {
 ALLOT_INLINE std::size_t page_of(const void* address) noexcept {
     return static_cast<std::size_t>(static_cast<const char*>(address) - arena.base) >> page_shift;
 }
-/// The tag of the page. Relaxed: who has a block was handed it.
-ALLOT_INLINE page_tag page_tag_of(const void* address) noexcept {
-    return arena.tags[page_of(address)].load(std::memory_order_relaxed);
-}
+/// The tag of the page. Who has a block was handed it, so it is not being written.
+ALLOT_INLINE const page_tag& page_tag_of(const void* address) noexcept { return arena.tags[page_of(address)]; }
 /// The descriptor of the slab or run that `address` lies in (of a run: only for its first page).
 ALLOT_INLINE slab* slab_of(const void* address) noexcept { return &arena.slabs[arena.heads[page_of(address)]]; }
 /// The place of a page's descriptor, and the page of a place. The first pages of large slabs are multiples of 16 and more: in the
@@ -173,19 +166,19 @@ ALLOT_INLINE slab_remote& remote_of(const slab& s) noexcept { return arena.remot
 ALLOT_INLINE slab& slab_of_remote(const slab_remote& r) noexcept { return arena.slabs[&r - arena.remotes]; }
 inline std::size_t slab_bytes(const slab& s) noexcept { return std::size_t{s.pages} * page_bytes; }
 /// Makes it consist of `pages`, and addresses in them lead to it and have this tag.
-inline void set_pages(slab& s, std::size_t pages, page_tag tag = 0) noexcept {
+inline void set_pages(slab& s, std::size_t pages, page_tag tag = {}) noexcept {
     s.pages = static_cast<std::uint32_t>(pages);
     const auto place = static_cast<std::uint32_t>(&s - arena.slabs);
     const std::uint32_t first = page_at(place);
     for (std::size_t i = 0; i < pages; ++i) {
         arena.heads[first + i] = place;
-        arena.tags[first + i].store(tag, std::memory_order_relaxed); // relaxed: as it is read
+        arena.tags[first + i] = tag;
     }
 }
 /// No bin takes its blocks from now on.
 inline void clear_tags(const slab& s) noexcept {
     for (std::size_t i = 0; i < s.pages; ++i)
-        arena.tags[page_index(s) + i].store(0, std::memory_order_relaxed); // relaxed: as it is read
+        arena.tags[page_index(s) + i] = {};
 }
 
 } // namespace allot::slab

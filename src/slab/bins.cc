@@ -2,8 +2,10 @@
 //
 // bins: see bins.hpp.
 //
-// Idea.        A flush walks its blocks once. Blocks for slabs that others hold are chained by slab in a few places, so that
-//              neighbours in the list need not be neighbours in memory for one exchange to take many of them.
+// Idea.        A flush walks its blocks once, the last of some first, so that they come out of the slab in the order in which the
+//              bin would have given them: blocks that were carved in a row stay in a row, which the processor fetches ahead.
+//              Blocks for slabs that others hold are chained by slab in a few places, so that neighbours in the list need not be
+//              neighbours in memory for one exchange to take many of them.
 // Concurrency. as bins.hpp says; what goes to others is pushed inside a read-side section, since the slab may be gone afterwards.
 // Lock order.  slot > node > page_alloc.
 #include "slab/bins.hpp"
@@ -113,6 +115,17 @@ class outgoing {
     chain chains_[16];
 };
 
+void give_back(const heap& h, void* block, outgoing& others) noexcept {
+    slab& s = *slab_of(block);
+    ALLOT_ASSERT(s.kind == slab_kind::owned);
+    if (is_held_by(s, *h.slot)) {
+        push(s, block);
+        after_local_free(s);
+    } else {
+        others.add(s, block);
+    }
+}
+
 } // namespace
 
 page_tag page_tag_for(const kmem_cache& cache) noexcept {
@@ -121,19 +134,19 @@ page_tag page_tag_for(const kmem_cache& cache) noexcept {
     constexpr unsigned child_shift = 8;
     constexpr std::uint32_t tag_last = ~std::uint32_t{0};
     if (cache.is_root() || cache.shape.link_offset != 0)
-        return 0;
+        return {};
     std::size_t tag = tag_last - cache.shape.index;
     if (arena_contains(&cache)) {
         tag = static_cast<std::size_t>(reinterpret_cast<const char*>(&cache) - arena.base) >> child_shift;
         ALLOT_ASSERT(tag < tag_last - cache_count_max);
     }
-    return page_tag{cache.shape.index << bin_shift} << tag_offset_shift | tag;
+    return {static_cast<std::uint32_t>(tag), cache.shape.index << bin_shift};
 }
 
 void open_bin(heap& h, const kmem_cache& cache) noexcept {
     bin& b = h.bins[cache.shape.index];
-    const std::uint32_t tag = tag_of(page_tag_for(cache));
-    if (b.tag == tag || tag == no_slab_tag)
+    const std::uint32_t tag = page_tag_for(cache).value;
+    if (b.tag == tag || tag == 0)
         return;
     ALLOT_ASSERT(b.free == 0);
     b.tag = tag;
@@ -163,16 +176,13 @@ void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
     if (free_count(b.free) <= left)
         return;
     outgoing others;
+    void* taken[64];
     while (free_count(b.free) > left) {
-        void* const block = pop(b);
-        slab& s = *slab_of(block);
-        ALLOT_ASSERT(s.kind == slab_kind::owned);
-        if (is_held_by(s, *h.slot)) {
-            push(s, block);
-            after_local_free(s);
-        } else {
-            others.add(s, block);
-        }
+        std::size_t count = 0;
+        while (count < std::size(taken) && free_count(b.free) > left)
+            taken[count++] = pop(b);
+        while (count != 0)
+            give_back(h, taken[--count], others);
     }
 }
 
@@ -217,20 +227,38 @@ void forget_bins(heap& h) noexcept {
 }
 
 bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept {
-    const std::uint32_t index = bin_offset_of(tag) >> bin_shift;
+    const std::uint32_t index = tag.bin_offset >> bin_shift;
     const auto take = [&](heap* h) noexcept -> bin* {
-        if (h == nullptr || h->partial == nullptr || index >= h->capacity || h->bins[index].tag != tag_of(tag))
+        if (h == nullptr || h->partial == nullptr || index >= h->capacity || h->bins[index].tag != tag.value)
             return nullptr;
         *of = h;
         return &h->bins[index];
     };
-    if (tag == 0)
+    if (tag.value == 0)
         return nullptr;
     if (is_held_by(s, slot))
         return take(s.home);
     const cache_owner& payer = load_payer(s.cache->payer);
     // relaxed: the slot is held, or the section is the own thread's.
     return take(heaps_of(slot).map[map_index(payer)].load(std::memory_order_relaxed));
+}
+
+bin* open_bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept {
+    auto* const h = static_cast<heap*>(sync::tls.heap);
+    if (tag.value == 0 || h == nullptr || h->slot != &slot || h->dropped)
+        return nullptr;
+    sync::rcu_guard section;
+    kmem_cache& cache = *s.cache;
+    // Who closes the group or destroys the cache does so before it sweeps this slot.
+    if (&load_payer(cache.payer) != h->owner || !counter::is_online(*h->owner) ||
+        child_of(*h->owner, cache.shape.index) != &cache || cache.root->gate.life() != cache_life::live)
+        return nullptr;
+    counter::page_counter* over = nullptr;
+    if (!ensure_tables(*h, cache.shape.index, &over))
+        return nullptr;
+    open_bin(*h, cache);
+    *of = h;
+    return &h->bins[cache.shape.index];
 }
 
 } // namespace allot::slab

@@ -20,9 +20,10 @@
 
 namespace allot::slab {
 
-/// The tag of the cache's pages and its bins; 0 if its blocks do not go through bins.
+/// The tag of the cache's pages and its bins; that of none if its blocks do not go through bins.
 page_tag page_tag_for(const kmem_cache& cache) noexcept;
-/// Gives the cache's bin of `h` the cache's tag: it takes blocks from now on. Slot held and closed; the tables have room.
+/// Gives the cache's bin of `h` the cache's tag: it takes blocks from now on. Slot held and closed; the tables have room, and the cache
+/// is neither unpublished nor destroyed, or the holder does it next.
 void open_bin(heap& h, const kmem_cache& cache) noexcept;
 /// Puts the list into the empty bin. Slot held, or inside an open section.
 void fill(bin& b, free_word blocks) noexcept;
@@ -40,5 +41,8 @@ void forget_bins(heap& h) noexcept;
 /// The bin of the slot that takes blocks of `s`, whose pages have `tag`, and its heap; null if there is none. Slot held, or inside an
 /// open section.
 bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept;
+
+/// The same for a thread that has none and frees blocks of its current group: opened, if there is memory. Slot held and closed.
+bin* open_bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept;
 
 } // namespace allot::slab

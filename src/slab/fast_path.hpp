@@ -5,7 +5,7 @@
 // Idea.        The bin of the class in the thread's current heap gives up its first block; a block goes into the bin of its
 //              cache, if the current heap has one. No counter, no atomic, no lock: the slab was charged when it was taken. Each
 //              is a section that ends with one store, so that a revoker can close the fast path of another thread and know that
-//              it is out: the kernel restarts the section (fast_rseq.hpp), or it is a read-side section that the revoker waits
+//              it is out: the kernel breaks the section off (fast_rseq.hpp), or it is a read-side section that the revoker waits
 //              for (fast_section.hpp). Closing costs no test here: a closed thread's table holds empty bins, whose tag is no
 //              slab's.
 //
@@ -36,8 +36,8 @@ namespace allot::slab {
 ALLOT_COLD void* alloc_slow(std::uint32_t index, std::size_t request) noexcept;
 ALLOT_COLD void free_slow(void* block) noexcept;
 
-/// A block of the cache with `index`, which is within the thread's table, or null if the slow path has to be taken.
-[[nodiscard]] ALLOT_INLINE void* alloc_fast(std::uint32_t index) noexcept { return take_block(index); }
+/// A block of the cache whose bin lies at `offset`, which is within the thread's table, or null if the slow path has to be taken.
+[[nodiscard]] ALLOT_INLINE void* alloc_fast(std::uint32_t offset) noexcept { return take_block(offset); }
 
 /// Frees `block` if this thread may do so without a lock. False if the slow path has to be taken.
 [[nodiscard]] ALLOT_INLINE bool free_fast(void* block) noexcept {

@@ -3,10 +3,10 @@
 // fast_rseq: the fast path's sections, restarted by the kernel (x86-64).
 //
 // Idea.        Between the labels 101 and 102 there are loads, branches out, and one store at the very end. If the thread is
-//              interrupted in between, it goes on at 103, which begins anew at 104: what was loaded before is forgotten, and
+//              interrupted in between, it goes on at 103, which leads to the slow path: what was loaded is forgotten, and
 //              nothing was stored that anybody reads. (put_block() also stores into the block, which is the caller's until
 //              the last store.) So a handler that allocates, and a revoker after membarrier_all(), find the bin whole.
-//              104 stores the address of the section's description (100) where the kernel looks for it.
+//              Before 101 the address of the section's description (100) is stored where the kernel looks for it.
 //              A bin is addressed by one register: then the processor hands what one call stored to the next call's load
 //              without waiting (a pair takes 3.5 ns so, and 10.5 with base and index).
 // Invariants.  fast_path.hpp I1.
@@ -27,9 +27,9 @@ static_assert(offsetof(sync::thread_state, bins) == 0);
 static_assert(offsetof(sync::thread_state, rseq_cs) == platform::own_rseq_cs);
 static_assert(offsetof(bin, free) == 0);
 
-// The description of a section, the way back for one that was interrupted (behind the mark that the kernel wants there), and the
+// The description of a section, the way out for one that was interrupted (behind the mark that the kernel wants there), and the
 // first instructions: the thread's block, and the description's address to where the kernel reads it.
-#define ALLOT_SECTION_BEGIN                                                                                            \
+#define ALLOT_SECTION_BEGIN(interrupted)                                                                               \
     ".pushsection __rseq_cs, \"aw\"\n"                                                                                 \
     ".balign 32\n"                                                                                                     \
     "100: .long 0, 0\n"                                                                                                \
@@ -38,33 +38,31 @@ static_assert(offsetof(bin, free) == 0);
     ".pushsection __rseq_failure, \"ax\"\n"                                                                            \
     ".byte 0x0f, 0xb9, 0x3d\n"                                                                                         \
     ".long 0x53053053\n"                                                                                               \
-    "103: jmp 104f\n"                                                                                                  \
+    "103: jmp %l[" interrupted "]\n"                                                                                   \
     ".popsection\n"                                                                                                    \
     "movq allot_tls@gottpoff(%%rip), %[tls]\n"                                                                         \
     "movq allot_rseq_cs_distance(%%rip), %[cs]\n"                                                                      \
-    "104: leaq 100b(%%rip), %[word]\n"                                                                                 \
+    "leaq 100b(%%rip), %[word]\n"                                                                                      \
     "movq %[word], %%fs:(%[tls],%[cs])\n"                                                                              \
     "101:\n"
 
-/// A block of the bin, or null.
-[[nodiscard]] ALLOT_INLINE void* take_block(std::uint32_t index) noexcept {
+/// A block of the bin at this offset, or null.
+[[nodiscard]] ALLOT_INLINE void* take_block(std::uint64_t offset) noexcept {
     void* block;
-    bin* place;
     std::uint64_t word;
     std::uint64_t tls;
     std::uint64_t cs;
     __asm__ volatile goto(
-        ALLOT_SECTION_BEGIN "movq %[offset], %[place]\n"
-                            "addq %%fs:(%[tls]), %[place]\n" // the bin
-                            "movq (%[place]), %[block]\n"    // the free blocks
-                            "shrq $16, %[block]\n"           // without their count
-                            "jz %l[none]\n"
-                            "movq (%[block]), %[word]\n" // those behind the first
-                            "movq %[word], (%[place])\n" // take it
-                            "102:\n"
-                            "incq %%fs:%c[allocations](%[tls])\n"
-        : [block] "=&r"(block), [place] "=&r"(place), [word] "=&r"(word), [tls] "=&r"(tls), [cs] "=&r"(cs)
-        : [offset] "r"(std::uint64_t{index} << bin_shift), [allocations] "i"(offsetof(sync::thread_state, allocations))
+        ALLOT_SECTION_BEGIN("none") "addq %%fs:(%[tls]), %[bin]\n" // the bin
+                                    "movq (%[bin]), %[block]\n"    // the free blocks
+                                    "shrq $16, %[block]\n"         // without their count
+                                    "jz %l[none]\n"
+                                    "movq (%[block]), %[word]\n" // those behind the first
+                                    "movq %[word], (%[bin])\n"   // take it
+                                    "102:\n"
+                                    "incq %%fs:%c[allocations](%[tls])\n"
+        : [block] "=&a"(block), [bin] "+&r"(offset), [word] "=&r"(word), [tls] "=&r"(tls), [cs] "=&r"(cs)
+        : [allocations] "i"(offsetof(sync::thread_state, allocations))
         : "memory", "cc"
         : none);
     if (block == nullptr)
@@ -76,31 +74,29 @@ none:
 
 /// Puts `block`, whose page has `tag`, into its bin, if the thread's current heap has one for it with room. False if not.
 [[nodiscard]] ALLOT_INLINE bool put_block(page_tag tag, void* block) noexcept {
-    bin* place;
+    std::uint64_t place = tag.bin_offset;
     std::uint64_t word;
     std::uint64_t fresh;
     std::uint64_t tls;
     std::uint64_t cs;
     __asm__ volatile goto(
-        ALLOT_SECTION_BEGIN "movl %k[offset], %k[place]\n"
-                            "andl %%fs:%c[mask](%[tls]), %k[place]\n"
-                            "addq %%fs:(%[tls]), %[place]\n" // the bin
-                            "cmpl %c[bin_tag](%[place]), %k[tag]\n"
-                            "jne %l[refused]\n"
-                            "movq (%[place]), %[word]\n" // the free blocks
-                            "cmpw %c[bin_max](%[place]), %w[word]\n"
-                            "jae %l[refused]\n"
-                            "movq %[word], (%[block])\n" // are behind this one
-                            "movzwl %w[word], %k[word]\n"
-                            "movq %[block], %[fresh]\n"
-                            "shlq $16, %[fresh]\n"
-                            "leaq 1(%[fresh],%[word]), %[fresh]\n" // one more
-                            "movq %[fresh], (%[place])\n"          // put it there
-                            "102:\n"
-        : [word] "=&r"(word), [fresh] "=&r"(fresh), [place] "=&r"(place), [tls] "=&r"(tls), [cs] "=&r"(cs)
-        : [offset] "r"(bin_offset_of(tag)), [tag] "r"(tag_of(tag)), [block] "r"(block),
-          [bin_tag] "i"(offsetof(bin, tag)), [bin_max] "i"(offsetof(bin, max)),
-          [mask] "i"(offsetof(sync::thread_state, bin_mask))
+        ALLOT_SECTION_BEGIN("refused") "andl %%fs:%c[mask](%[tls]), %k[bin]\n"
+                                       "addq %%fs:(%[tls]), %[bin]\n" // the bin
+                                       "cmpl %c[bin_tag](%[bin]), %[tag]\n"
+                                       "jne %l[refused]\n"
+                                       "movq (%[bin]), %[word]\n" // the free blocks
+                                       "cmpw %c[bin_max](%[bin]), %w[word]\n"
+                                       "jae %l[refused]\n"
+                                       "movq %[word], (%[block])\n" // are behind this one
+                                       "movzwl %w[word], %k[word]\n"
+                                       "movq %[block], %[fresh]\n"
+                                       "shlq $16, %[fresh]\n"
+                                       "leaq 1(%[fresh],%[word]), %[fresh]\n" // one more
+                                       "movq %[fresh], (%[bin])\n"            // put it there
+                                       "102:\n"
+        : [word] "=&r"(word), [fresh] "=&r"(fresh), [bin] "+&r"(place), [tls] "=&r"(tls), [cs] "=&r"(cs)
+        : [tag] "r"(tag.value), [block] "r"(block), [bin_tag] "i"(offsetof(bin, tag)),
+          [bin_max] "i"(offsetof(bin, max)), [mask] "i"(offsetof(sync::thread_state, bin_mask))
         : "memory", "cc"
         : refused);
     return true;

@@ -15,7 +15,7 @@
 
 namespace allot::slab {
 
-[[nodiscard]] ALLOT_INLINE void* take_block(std::uint32_t index) noexcept {
+[[nodiscard]] ALLOT_INLINE void* take_block(std::uint64_t offset) noexcept {
     auto& tls = sync::tls;
     sync::rcu_reader& reader = tls.slot->reader;
     const std::uint64_t count = reader.count();
@@ -23,7 +23,7 @@ namespace allot::slab {
         return nullptr;
     reader.enter_fast(count);
     // Relaxed: a revoker that writes it waits for this section afterwards.
-    bin& from = static_cast<bin*>(tls.bins.load(std::memory_order_relaxed))[index];
+    bin& from = *reinterpret_cast<bin*>(static_cast<char*>(tls.bins.load(std::memory_order_relaxed)) + offset);
     void* const block = first_free(from.free);
     if (block == nullptr) [[unlikely]] {
         reader.leave_fast(count);
@@ -48,8 +48,8 @@ namespace allot::slab {
     reader.enter_fast(count);
     // Relaxed: a revoker that writes it waits for this section afterwards.
     char* const table = static_cast<char*>(tls.bins.load(std::memory_order_relaxed));
-    bin& to = *reinterpret_cast<bin*>(table + (bin_offset_of(tag) & tls.bin_mask));
-    if (tag_of(tag) != to.tag || free_count(to.free) >= to.max) [[unlikely]] {
+    bin& to = *reinterpret_cast<bin*>(table + (tag.bin_offset & tls.bin_mask));
+    if (tag.value != to.tag || free_count(to.free) >= to.max) [[unlikely]] {
         reader.leave_fast(count);
         return false;
     }

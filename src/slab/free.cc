@@ -71,8 +71,11 @@ bool free_local(slab& s, void* block) noexcept {
     cold_section here;
     heap* h = nullptr;
     const page_tag tag = page_tag_of(block);
-    if (bin* const b = bin_for(here.slot(), s, tag, &h)) {
-        if (make_room(*h, bin_offset_of(tag) >> bin_shift)) {
+    bin* b = bin_for(here.slot(), s, tag, &h);
+    if (b == nullptr)
+        b = open_bin_for(here.slot(), s, tag, &h);
+    if (b != nullptr) {
+        if (make_room(*h, tag.bin_offset >> bin_shift)) {
             debug_on_free(s, block);
             return put_into(*b, block);
         }

@@ -37,7 +37,6 @@ struct bin {
     bool refilled = false;          ///< and then it ran empty: it gave away what it wanted again
     std::uint32_t tag = no_bin_tag; ///< of the slabs whose blocks it takes
 };
-inline constexpr std::uint32_t bin_shift = 4;
 static_assert(sizeof(bin) == 1 << bin_shift);
 
 } // namespace allot::slab

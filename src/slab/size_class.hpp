@@ -21,6 +21,8 @@ inline constexpr std::size_t kmalloc_max_bytes = std::size_t{1} << 20;
 inline constexpr std::size_t small_table_max_bytes = 1024;
 inline constexpr std::size_t medium_step_bytes = 256;
 inline constexpr std::uint32_t kmalloc_class_count = 61;
+/// A bin of a heap has 2^4 bytes (heap.hpp); tables of bins are indexed by classes.
+inline constexpr std::uint32_t bin_shift = 4;
 
 namespace detail {
 
@@ -51,13 +53,13 @@ constexpr std::size_t reference_bytes(std::uint32_t index) noexcept {
 }
 
 constexpr auto make_small_table() noexcept {
-    std::array<std::uint8_t, small_table_max_bytes / 8 + 1> table{};
+    std::array<std::uint16_t, small_table_max_bytes / 8 + 1> table{};
     for (std::size_t i = 0; i < table.size(); ++i)
-        table[i] = static_cast<std::uint8_t>(reference_class(i * 8));
+        table[i] = static_cast<std::uint16_t>(reference_class(i * 8) << bin_shift);
     return table;
 }
 
-/// For sizes above small_table_max_bytes, whose classes are multiples of medium_step_bytes.
+/// Classes, for sizes above small_table_max_bytes, whose classes are multiples of medium_step_bytes.
 constexpr auto make_medium_table() noexcept {
     std::array<std::uint8_t, kmalloc_max_bytes / medium_step_bytes> table{};
     for (std::size_t i = small_table_max_bytes / medium_step_bytes; i < table.size(); ++i)
@@ -78,8 +80,8 @@ inline constexpr auto bytes_table = make_bytes_table();
 
 } // namespace detail
 
-/// Class that serves `bytes`, at most small_table_max_bytes. 0 bytes are served as 1.
-ALLOT_INLINE std::uint32_t small_class_of(std::size_t bytes) noexcept { return detail::small_table[(bytes + 7) >> 3]; }
+/// Offset of the bin of the class that serves `bytes`, at most small_table_max_bytes. 0 bytes are served as 1.
+ALLOT_INLINE std::uint32_t small_bin_of(std::size_t bytes) noexcept { return detail::small_table[(bytes + 7) >> 3]; }
 
 /// Class that serves `bytes`, more than small_table_max_bytes and at most kmalloc_max_bytes.
 ALLOT_INLINE std::uint32_t medium_class_of(std::size_t bytes) noexcept {
@@ -89,7 +91,7 @@ ALLOT_INLINE std::uint32_t medium_class_of(std::size_t bytes) noexcept {
 /// Class that serves `bytes`, at most kmalloc_max_bytes.
 ALLOT_INLINE std::uint32_t class_of(std::size_t bytes) noexcept {
     if (bytes <= small_table_max_bytes) [[likely]]
-        return small_class_of(bytes);
+        return small_bin_of(bytes) >> bin_shift;
     return medium_class_of(bytes);
 }
 

@@ -100,7 +100,7 @@ TEST(rseq, a_thread_without_an_area_allocates_and_frees_on_the_slow_path) {
         for (std::size_t i = 0; i < 1000; ++i)
             made.add(allot::malloc(8 + i % 2000));
         EXPECT_EQ(sync::tls.allocations, 0u) << "the fast path gave none of them";
-        EXPECT_EQ(slab::alloc_fast(slab::class_of(64)), nullptr);
+        EXPECT_EQ(slab::alloc_fast(slab::small_bin_of(64)), nullptr);
         EXPECT_FALSE(slab::free_fast(made[0]));
     }}.join();
     EXPECT_TRUE(is_open_here()) << "the others are as they were";

@@ -192,17 +192,17 @@ TEST_F(bins, of_a_cache_that_is_destroyed_are_empty_for_the_next_one_with_its_nu
 }
 
 TEST_F(bins, of_no_group_match_a_page_that_has_no_slab) {
-    EXPECT_EQ(slab::page_tag_of(slab::arena.base), 0u);
+    EXPECT_EQ(slab::page_tag_of(slab::arena.base).value, 0u);
     for (const slab::bin& b : allot::sync::no_bins.entry) {
         EXPECT_EQ(b.tag, slab::no_bin_tag);
         EXPECT_EQ(b.max, 0u);
     }
     void* const large = top.malloc(std::size_t{4} << 20);
-    EXPECT_EQ(slab::page_tag_of(large), 0u);
+    EXPECT_EQ(slab::page_tag_of(large).value, 0u);
     allot_free(large);
     const allot::group cold = top.create("cold");
     void* const shared = cold.malloc(size);
-    EXPECT_EQ(slab::page_tag_of(shared), 0u);
+    EXPECT_EQ(slab::page_tag_of(shared).value, 0u);
     allot_free(shared);
 }
 

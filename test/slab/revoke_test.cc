@@ -57,7 +57,7 @@ TEST_F(revocation, closes_a_sleeping_thread_which_opens_itself_at_its_next_slow_
     close_all();
     EXPECT_FALSE(is_open(*state));
     sleeper.does([&] {
-        EXPECT_EQ(slab::alloc_fast(slab::class_of(64)), nullptr) << "its table holds a slab without blocks";
+        EXPECT_EQ(slab::alloc_fast(slab::small_bin_of(64)), nullptr) << "its table holds empty bins";
         block = allot::malloc(64);
         EXPECT_TRUE(is_open(*state));
     });

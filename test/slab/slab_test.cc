@@ -82,7 +82,7 @@ TEST_F(a_slab, that_went_back_is_nobodys) {
     EXPECT_TRUE(is_frozen());
     allot_free(block);
     allot_test::settle_all();
-    EXPECT_EQ(slab::page_tag_of(block), 0u) << "no bin takes a block of it";
+    EXPECT_EQ(slab::page_tag_of(block).value, 0u) << "no bin takes a block of it";
     EXPECT_FALSE(is_frozen());
 }
 
