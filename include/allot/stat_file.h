@@ -21,7 +21,7 @@ enum { ALLOT_RECORD_FREE = 0, ALLOT_RECORD_OPEN = 1, ALLOT_RECORD_DYING = 2 };
 typedef struct allot_stat_record {
     /* One cache line that charges write. */
     uint64_t usage;       /* bytes, with descendants */
-    uint64_t peak;        /* bytes */
+    uint64_t peak;        /* bytes: the most that usage was before it fell; or usage, if that is more */
     uint64_t failures;    /* count: failed requests */
     uint64_t max_events;  /* count */
     uint64_t high_events; /* count */

@@ -5,10 +5,12 @@
 // Idea.        A charge goes from the child to the root, each level with a compare-and-swap that refuses to pass the limit;
 //              a level that refuses makes the levels below give back. Charges are rare (a slab, not an object), so the walk
 //              is cheap and nothing is batched.
+//              Usage is the largest just before it falls, so the uncharge notes the peak, and a charge has one word to change.
 // Invariants.  I1  usage <= max, but where max was lowered below the usage. (A speculative add, as the kernel's, would let
 //                  an observer see more than max for a moment.) A charge that read an old max gives back at (2).
 //              I2  usage of a counter = charges made to it + usage of its children, when no charge is under way.
 //              I3  usage never goes below zero; an uncharge that would is a bug.
+//              I4  watermark >= what usage was before it fell, but for charges that were rolled back.
 // Concurrency. try_charge, uncharge: any thread, Context any. set_max: any thread.
 // Lock order.  takes none.
 // Checked by.  test/counter/page_counter_test.cc, verify/explore
@@ -28,7 +30,7 @@ template <class P> struct basic_page_counter {
 
     // Written by every charge.
     alignas(cache_line_bytes) atomic<byte_count> usage{0};
-    atomic<byte_count> watermark{0};
+    atomic<byte_count> watermark{0}; // I4
     atomic<std::uint64_t> failures{0};
     atomic<std::uint64_t> max_events{0};
     atomic<std::uint64_t> high_events{0};
@@ -40,6 +42,11 @@ template <class P> struct basic_page_counter {
     atomic<byte_count> min{0};
     basic_page_counter* parent = nullptr; // constant while the counter has children or charges
 };
+
+/// Takes back from one level what it took and that level or one above refused.
+template <class P> void roll_back(basic_page_counter<P>& counter, byte_count bytes) noexcept {
+    counter.usage.fetch_sub(bytes, std::memory_order_relaxed); // relaxed: nobody relies on a rolled back charge
+}
 
 /// Charges `bytes` to one level, or not. `*now` is the usage that it made.
 template <class P>
@@ -57,27 +64,44 @@ template <class P>
     *now = usage + bytes;
     // (2) seq_cst: pairs with (3): a max stored before (1) in the total order is seen here.
     if (*now > counter.max.load(std::memory_order_seq_cst)) [[unlikely]] {
-        counter.usage.fetch_sub(bytes, std::memory_order_relaxed); // relaxed: nobody relies on a rolled back charge
+        roll_back(counter, bytes);
         return false;
     }
     return true;
 }
 
-/// Notes the peak and the event of a charge that all levels have taken, `now` being the usage that it made.
+/// Notes the event of a charge that all levels have taken, `now` being the usage that it made.
 template <class P> void note_charge(basic_page_counter<P>& counter, byte_count now) noexcept {
-    // Relaxed: statistics; a peak is never lost, since whoever has the larger value retries.
-    byte_count peak = counter.watermark.load(std::memory_order_relaxed);
-    while (peak < now && !counter.watermark.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
-    }                                                                    // relaxed: as above
     if (now > counter.high.load(std::memory_order_relaxed)) [[unlikely]] // relaxed: an event, not a limit
         counter.high_events.fetch_add(1, std::memory_order_relaxed);     // relaxed: statistics
 }
 
+/// Notes that usage was `before`.
+template <class P> void note_peak(basic_page_counter<P>& counter, byte_count before) noexcept {
+    // Relaxed: (5) publishes it; a peak is never lost, since whoever has the larger value retries.
+    byte_count peak = counter.watermark.load(std::memory_order_relaxed);
+    while (peak < before && !counter.watermark.compare_exchange_weak(peak, before, std::memory_order_relaxed)) {
+    } // relaxed: as above
+}
+
 /// Takes `bytes` from one level.
 template <class P> void uncharge_level(basic_page_counter<P>& counter, byte_count bytes) noexcept {
-    // Relaxed: the memory that the bytes stand for is published by its own protocol.
-    const byte_count before = counter.usage.fetch_sub(bytes, std::memory_order_relaxed);
-    ALLOT_BUG_ON(before < bytes);
+    byte_count before = counter.usage.load(std::memory_order_relaxed); // relaxed: a guess that the exchange checks
+    do {
+        ALLOT_BUG_ON(before < bytes); // at no instant since the bytes were charged
+        note_peak(counter, before);
+        // (5) release: pairs with (6): who sees usage fallen sees the peak noted. (The memory that the bytes stand for is published by
+        // its own protocol.) Failure is relaxed: retried.
+    } while (!counter.usage.compare_exchange_weak(before, before - bytes, std::memory_order_release,
+                                                  std::memory_order_relaxed));
+}
+
+/// The most that usage has been. Never less than an earlier answer.
+template <class P> [[nodiscard]] byte_count peak_of(const basic_page_counter<P>& counter) noexcept {
+    // (6) acquire: pairs with (5).
+    const byte_count usage = counter.usage.load(std::memory_order_acquire);
+    const byte_count noted = counter.watermark.load(std::memory_order_relaxed); // relaxed: ordered by (6)
+    return noted > usage ? noted : usage;
 }
 
 /// Takes `bytes` from `counter` and its ancestors up to, but without, `end`.
@@ -107,7 +131,7 @@ template <class P>
     }
     // The levels above, at most ALLOT_DEPTH_MAX deep; if one refuses, this one gives back.
     if (counter.parent != end && !try_charge(*counter.parent, bytes, over, end)) [[unlikely]] {
-        uncharge_level(counter, bytes);
+        roll_back(counter, bytes); // all levels or none
         return false;
     }
     note_charge(counter, now);

@@ -165,7 +165,7 @@ void records_restart_counts() noexcept {
     for (std::uint32_t i = 0; i < header->used; ++i) {
         auto& counter = records[i].counter;
         // Relaxed, all of them: one thread.
-        counter.watermark.store(counter.usage.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        counter.watermark.store(0, std::memory_order_relaxed);
         counter.failures.store(0, std::memory_order_relaxed);    // relaxed: as above
         counter.max_events.store(0, std::memory_order_relaxed);  // relaxed: as above
         counter.high_events.store(0, std::memory_order_relaxed); // relaxed: as above

@@ -27,8 +27,10 @@ void fold_slot(sync::thread_slot& slot, void* data) noexcept {
     slab::thread_heaps& heaps = slab::heaps_of(slot);
     slab::credit(slot);
     slab::fold(heaps.root);
+    // What a group has in shared slabs, the root has less.
+    const bool all = data == nullptr || data == static_cast<slab::cache_owner*>(root_group);
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (data == nullptr || h->owner == data)
+        if (all || h->owner == data)
             slab::fold(*h);
 }
 
@@ -49,8 +51,8 @@ void read_stat(mem_cgroup& group, allot_stat& out) noexcept {
         return positive(group.record->local[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed)); // relaxed
     };
     out = allot_stat{};
-    out.current = counter.usage.load(std::memory_order_relaxed);  // relaxed: see above
-    out.peak = counter.watermark.load(std::memory_order_relaxed); // relaxed: see above
+    out.current = counter.usage.load(std::memory_order_relaxed); // relaxed: see above
+    out.peak = counter::peak_of(counter);
     out.local = positive(counter::local_bytes(group));
     out.slab = own(charge_kind::slab);
     out.shared = own(charge_kind::shared);

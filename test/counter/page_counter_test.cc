@@ -155,12 +155,12 @@ TEST(page_counter, the_peak_is_the_most_that_usage_has_been) {
     EXPECT_TRUE(charge(f.child, 70));
     uncharge(f.child, 50);
     EXPECT_TRUE(charge(f.sibling, 40));
-    EXPECT_EQ(f.child.watermark, 70u);
-    EXPECT_EQ(f.sibling.watermark, 40u);
-    EXPECT_EQ(f.parent.watermark, 70u);
+    EXPECT_EQ(peak_of(f.child), 70u);
+    EXPECT_EQ(peak_of(f.sibling), 40u);
+    EXPECT_EQ(peak_of(f.parent), 70u);
     EXPECT_TRUE(charge(f.child, 30));
-    EXPECT_EQ(f.root.watermark, 90u);
-    EXPECT_EQ(f.child.watermark, 70u);
+    EXPECT_EQ(peak_of(f.root), 90u);
+    EXPECT_EQ(peak_of(f.child), 70u);
 }
 
 TEST(page_counter, a_charge_that_its_own_limit_refuses_leaves_no_peak) {
@@ -168,7 +168,7 @@ TEST(page_counter, a_charge_that_its_own_limit_refuses_leaves_no_peak) {
     counter.max = 100;
     EXPECT_TRUE(charge(counter, 10));
     EXPECT_FALSE(charge(counter, 1000));
-    EXPECT_EQ(counter.watermark, 10u);
+    EXPECT_EQ(peak_of(counter), 10u);
 }
 
 TEST(page_counter, a_charge_that_an_ancestor_refuses_leaves_no_peak_and_no_high_event) {
@@ -178,7 +178,7 @@ TEST(page_counter, a_charge_that_an_ancestor_refuses_leaves_no_peak_and_no_high_
     f.child.high = 50;
     EXPECT_TRUE(charge(f.child, 10));
     EXPECT_FALSE(charge(f.child, 1000));
-    EXPECT_EQ(f.child.watermark, 10u);
+    EXPECT_EQ(peak_of(f.child), 10u);
     EXPECT_EQ(f.child.high_events, 0u);
 }
 
@@ -310,10 +310,28 @@ TEST(page_counter, a_limit_lowered_during_a_charge_is_seen_by_the_charge_or_sees
 
 TEST(page_counter, a_peak_is_not_lost_to_a_smaller_one_that_comes_later) {
     basic_page_counter<scripted> counter;
+    EXPECT_TRUE(charge(counter, 10));
     // The smaller peak is about to be written when the larger one is.
-    scripted::play(before_nth(access::compare_exchange, 2, [&] { EXPECT_TRUE(charge(counter, 100)); }),
-                   [&] { EXPECT_TRUE(charge(counter, 10)); });
+    scripted::play(before_nth(access::compare_exchange, 1,
+                              [&] {
+                                  EXPECT_TRUE(charge(counter, 100));
+                                  uncharge(counter, 100);
+                              }),
+                   [&] { uncharge(counter, 10); });
     EXPECT_EQ(counter.watermark.load(std::memory_order_relaxed), 110u);
+    EXPECT_EQ(counter.usage.load(std::memory_order_relaxed), 0u);
+}
+
+TEST(page_counter, a_peak_is_told_before_and_after_usage_has_fallen) {
+    basic_page_counter<scripted> counter;
+    EXPECT_TRUE(charge(counter, 10));
+    for (const int n : {1, 2}) { // the peak is written, then usage falls
+        EXPECT_TRUE(charge(counter, 5));
+        scripted::play(before_nth(access::compare_exchange, n, [&] { EXPECT_EQ(peak_of(counter), 15u); }),
+                       [&] { uncharge(counter, 5); });
+        EXPECT_EQ(peak_of(counter), 15u);
+        counter.watermark.store(0, std::memory_order_relaxed);
+    }
 }
 
 // --- Many threads -----------------------------------------------------------------------------------------------------------
@@ -373,7 +391,7 @@ TEST(page_counter, threads_that_race_for_the_last_bytes_get_them_all) {
         });
         EXPECT_EQ(got, 30'000u);
         EXPECT_EQ(f.root.usage, 30'000u);
-        EXPECT_EQ(f.parent.watermark, 30'000u);
+        EXPECT_EQ(peak_of(f.parent), 30'000u);
         EXPECT_EQ(f.child.usage + f.sibling.usage, 30'000u);
         EXPECT_EQ(f.parent.max_events, 4u) << "one refusal a thread";
     }
@@ -422,10 +440,10 @@ TEST(page_counter, the_peak_of_charges_that_only_add_is_their_sum) {
             EXPECT_TRUE(charge(index % 2 == 0 ? f.child : f.sibling, 1 + index));
     });
     EXPECT_EQ(f.root.usage, 50'000u);
-    EXPECT_EQ(f.root.watermark, 50'000u);
-    EXPECT_EQ(f.parent.watermark, 50'000u);
-    EXPECT_EQ(f.child.watermark, 20'000u);
-    EXPECT_EQ(f.sibling.watermark, 30'000u);
+    EXPECT_EQ(peak_of(f.root), 50'000u);
+    EXPECT_EQ(peak_of(f.parent), 50'000u);
+    EXPECT_EQ(peak_of(f.child), 20'000u);
+    EXPECT_EQ(peak_of(f.sibling), 30'000u);
 }
 
 TEST(page_counter, charges_in_handlers_on_top_of_charges_are_exact) {

@@ -76,7 +76,7 @@ group_figures figures_of(const allot_stat_record& record) {
     g.dying = record.state == ALLOT_RECORD_DYING;
     g.own = record.slab + record.shared + record.large + record.external + record.metadata;
     g.current = record.usage;
-    g.peak = record.peak;
+    g.peak = std::max(record.peak, record.usage);
     g.min = record.min;
     g.low = record.low;
     g.high = record.high;

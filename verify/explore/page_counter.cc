@@ -3,7 +3,7 @@
 // page_counter: charges, failures, limits that change.
 //
 // Invariants.  Nobody ever sees a usage above the limit; a charge is made on all levels or on none; set_max() either sees a
-//              charge or the charge sees the new limit; the sums are exact at the end.
+//              charge or the charge sees the new limit; the sums are exact at the end; the peak that is told never falls.
 // Checked by.  the mutants
 // Source.      src/counter/page_counter.hpp
 #include "counter/page_counter.hpp"
@@ -134,6 +134,24 @@ void lowered_limit_two_chargers() {
     });
 }
 
+// Who asks twice for the peak never hears less.
+void peak_is_told() {
+    auto& w = new_world(8);
+    thread([&w] {
+        charge(w, 0, 4);
+        uncharge(w, 0, 3);
+    });
+    thread([&w] {
+        if (charge(w, 1, 2))
+            uncharge(w, 1, 2);
+    });
+    thread([&w] {
+        const byte_count first = peak_of(w.root);
+        CHECK(peak_of(w.root) >= first);
+    });
+    finally([&w] { CHECK(peak_of(w.root) >= 4 && peak_of(w.root) <= 6); });
+}
+
 void charging_handler() {
     auto& w = new_world(2);
     thread([&w] {
@@ -153,6 +171,7 @@ constexpr scenario scenarios[] = {
     {"counter_lowered_limit", lowered_limit, {3, 2}},
     {"counter_lowered_limit_two_chargers", lowered_limit_two_chargers, {2, 1}},
     {"counter_charging_handler", charging_handler, {2, 1}},
+    {"counter_peak_is_told", peak_is_told, {2, 1}},
 };
 
 } // namespace
