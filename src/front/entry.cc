@@ -34,7 +34,8 @@ bool enter() noexcept {
 void leave() noexcept {
     if (slab::nested() || (sync::tls.flags & sync::owns_the_world) != 0)
         return;
-    memcg::note_idle_memory();
+    if (!sync::timer_is_set())
+        memcg::note_idle_memory();
     if (!sync::worker_running() && sync::work_due()) {
         platform::errno_guard keep;
         sync::try_run_ready();

@@ -30,8 +30,8 @@ constinit mutex run_lock{lock_rank::executor};
 alignas(cache_line_bytes) constinit sleeper worker_sleep;
 // Relaxed accesses throughout: hints, each checked again by an exchange.
 std::atomic<bool> allowed{true};
-std::atomic<bool> running{false};
-std::atomic<std::uint64_t> timer_at_ns{0};
+auto& running = hints.running;
+auto& timer_at_ns = hints.timer_at_ns;
 std::atomic<void (*)() noexcept> timer_function{nullptr};
 
 /// Threads that are queueing an item, and whether a fork waits until there is none: an item that is marked as pending and not
@@ -247,7 +247,6 @@ bool work_pending() noexcept {
 }
 
 bool work_due() noexcept { return work_pending() || timer_is_due(); }
-bool worker_running() noexcept { return running.load(std::memory_order_relaxed); } // relaxed: hint
 
 std::size_t run_ready() noexcept {
     if (!may_run_items())

@@ -51,8 +51,16 @@ void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept;
 bool work_pending() noexcept;
 /// True if something is queued or the timer is due. Context: any.
 bool work_due() noexcept;
+/// What every slow call asks, so in the header. Relaxed: hints.
+struct executor_hints {
+    std::atomic<bool> running{false};          ///< the library's thread runs
+    std::atomic<std::uint64_t> timer_at_ns{0}; ///< 0: no timer is set
+};
+inline constinit executor_hints hints{};
 /// True if the library's thread runs.
-bool worker_running() noexcept;
+inline bool worker_running() noexcept { return hints.running.load(std::memory_order_relaxed); } // relaxed: see above
+/// True if set_timer() would do nothing.
+inline bool timer_is_set() noexcept { return hints.timer_at_ns.load(std::memory_order_relaxed) != 0; } // relaxed: too
 /// Waits until all items queued before the call, and what they queued, have run. Context: task.
 inline void drain() noexcept {
     while (run_pending() != 0) {
