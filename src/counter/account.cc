@@ -41,23 +41,24 @@ void uncharge_pages(account& payer, byte_count bytes, charge_kind kind) noexcept
     uncharge(payer.counter(), bytes);
 }
 
-bool try_charge_object(account& payer, byte_count bytes, charge_kind kind, page_counter** over) noexcept {
+void move_share(account& payer, std::int64_t bytes, charge_kind kind) noexcept {
     ALLOT_ASSERT(paid_by_root(kind));
     if (&payer == root_account)
-        return true;
-    if (!try_charge(payer.counter(), bytes, over, &root_account->counter()))
+        return;
+    add_local(payer, kind, bytes);
+    add_local(*root_account, kind, -bytes);
+}
+
+bool try_charge_object(account& payer, byte_count bytes, charge_kind kind, page_counter** over) noexcept {
+    if (!try_charge_usage(payer, bytes, over))
         return false;
-    add_local(payer, kind, static_cast<std::int64_t>(bytes));
-    add_local(*root_account, kind, -static_cast<std::int64_t>(bytes));
+    move_share(payer, static_cast<std::int64_t>(bytes), kind);
     return true;
 }
 
 void uncharge_object(account& payer, byte_count bytes, charge_kind kind) noexcept {
-    if (&payer == root_account)
-        return;
-    add_local(*root_account, kind, static_cast<std::int64_t>(bytes));
-    add_local(payer, kind, -static_cast<std::int64_t>(bytes));
-    uncharge(payer.counter(), bytes, &root_account->counter());
+    move_share(payer, -static_cast<std::int64_t>(bytes), kind);
+    uncharge_usage(payer, bytes);
 }
 
 void reparent_local(account& from, account& to) noexcept {

@@ -6,7 +6,8 @@
 //              account's own bytes by kind, and its name, so publishing figures costs nothing. The root's counter is charged
 //              for whole slabs; an object in a shared slab is charged to its group and the group's ancestors below the
 //              root, and moves from the root's own share to the group's. So the own shares of all accounts always add up
-//              to the root's usage.
+//              to the root's usage. Usage is exact at every instant; the moves between shares of what a thread allocates and
+//              frees are put together in its heap first (slab/heap.hpp), for both shares at a time.
 // Invariants.  I1  sum over all accounts of local[kind], over all kinds = usage of the root, when no charge is under way.
 //              I2  An account's memory stays until a grace period after nothing points to it.
 // Concurrency. charge/uncharge: any thread, Context any, inside an RCU section that covers the read of the pointer to the
@@ -64,7 +65,19 @@ constexpr bool paid_by_root(charge_kind kind) noexcept {
 [[nodiscard]] bool try_charge_pages(account& payer, byte_count bytes, charge_kind kind, page_counter** over) noexcept;
 void uncharge_pages(account& payer, byte_count bytes, charge_kind kind) noexcept;
 
-/// Charges an object that lies in pages which the root has paid for. Errors: false, and `*over` as try_charge.
+/// Charges an object that lies in pages which the root has paid for, but for the own shares: the caller sees to move_share(). Errors:
+/// false, and `*over` as try_charge.
+[[nodiscard]] inline bool try_charge_usage(account& payer, byte_count bytes, page_counter** over) noexcept {
+    return &payer == root_account || try_charge(payer.counter(), bytes, over, &root_account->counter());
+}
+inline void uncharge_usage(account& payer, byte_count bytes) noexcept {
+    if (&payer != root_account)
+        uncharge(payer.counter(), bytes, &root_account->counter());
+}
+/// Moves bytes of objects from the root's own share to the payer's; negative: back.
+void move_share(account& payer, std::int64_t bytes, charge_kind kind) noexcept;
+
+/// Both. Errors: false, and `*over` as try_charge.
 [[nodiscard]] bool try_charge_object(account& payer, byte_count bytes, charge_kind kind, page_counter** over) noexcept;
 void uncharge_object(account& payer, byte_count bytes, charge_kind kind) noexcept;
 

@@ -127,9 +127,9 @@ void finish_offline(mem_cgroup& group) noexcept {
     }
     group.leaving = false;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
-    // Nobody can take a reference on the owner any more. If nothing refers to it, it goes with the group, at no cost of its own.
+    // Nobody can take a reference on the owner any more, and the heaps have told theirs. If nothing refers to it, it goes with the group, at no cost of its own.
     if (!slab::obj_cgroup_is_idle(*group.objects)) {
-        slab::obj_cgroup_put(*group.objects);
+        slab::obj_cgroup_put(*group.objects, slab::obj_cgroup::own_refs);
         group.objects = nullptr;
     }
     nr_waiting.fetch_add(1, std::memory_order_relaxed); // relaxed: a hint; for the last put, which may be this one
@@ -310,9 +310,10 @@ void add_line(allot_report& report, const char* cache, std::uint64_t objects, st
     line.bytes += bytes;
 }
 
-std::uint64_t own_bytes(const mem_cgroup& group, counter::charge_kind kind) noexcept {
+std::uint64_t own_bytes(const mem_cgroup& group, counter::charge_kind kind, std::int64_t unsettled = 0) noexcept {
     // relaxed: statistics.
-    const std::int64_t bytes = group.record->local[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
+    const std::int64_t bytes =
+        unsettled + group.record->local[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
     return bytes > 0 ? static_cast<std::uint64_t>(bytes) : 0;
 }
 
@@ -323,14 +324,14 @@ void report_group(mem_cgroup& group, allot_report& report) noexcept {
         add_line(report, child.name, bytes / child.shape.object_bytes, bytes);
     });
     using counter::charge_kind;
-    std::uint64_t shared_objects = 0;
+    const slab::cold_figures unsettled = slab::unsettled(group);
+    auto shared_objects = static_cast<std::uint64_t>(unsettled.objects);
     group.owners.for_each([&](slab::obj_cgroup& owner) noexcept {
-        // relaxed: statistics. The group's own owner has a reference without an object.
-        shared_objects +=
-            owner.refs.load(std::memory_order_relaxed) -
-            (&owner == group.objects || owner.idle.load(std::memory_order_relaxed) ? 1 : 0); // relaxed: too
+        // relaxed: statistics. A group's own owner has references without objects.
+        const bool has_own = &owner == group.objects || owner.idle.load(std::memory_order_relaxed); // relaxed: too
+        shared_objects += owner.refs.load(std::memory_order_relaxed) - (has_own ? slab::obj_cgroup::own_refs : 0);
     });
-    add_line(report, "shared", shared_objects, own_bytes(group, charge_kind::shared));
+    add_line(report, "shared", shared_objects, own_bytes(group, charge_kind::shared, unsettled.bytes));
     add_line(report, "large", 0, own_bytes(group, charge_kind::large));
     add_line(report, "external", 0, own_bytes(group, charge_kind::external));
 }

@@ -179,10 +179,20 @@ void count_group_memory(recount& all, mem_cgroup& group) noexcept {
     group.dying.for_each([&](mem_cgroup& child) noexcept { count_group_memory(all, child); });
 }
 
+/// Has every heap tell what it has put together.
+void settle_heaps() noexcept {
+    for (std::uint32_t i = 1; i < sync::slots_used(); ++i) {
+        slab::thread_heaps& heaps = slab::heaps_of(sync::slot_at(i));
+        slab::settle_cold(heaps.root);
+        for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+            slab::settle_cold(*h);
+    }
+}
+
 /// Owners have at least the references that were found; external charges hold more.
 void compare_owners(recount& all, mem_cgroup& group) noexcept {
     group.owners.for_each([&](slab::obj_cgroup& owner) noexcept {
-        const std::uint64_t own = &owner == group.objects ? 1 : 0;
+        const std::uint64_t own = &owner == group.objects ? slab::obj_cgroup::own_refs : 0;
         const std::uint64_t is = owner.refs.load(std::memory_order_relaxed);
         if (is < all.refs[owner.id] + own)
             all.error("references on an owner", group.name(), static_cast<std::int64_t>(is),
@@ -288,6 +298,7 @@ void run(void* data) noexcept ALLOT_NO_TSA {
     slab::caches_lock().lock();
     slab::stop_world();
     slab::metadata_guard().lock();
+    settle_heaps();
     count_everything(*static_cast<recount*>(data));
     slab::metadata_guard().unlock();
     slab::resume_world();

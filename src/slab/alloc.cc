@@ -30,12 +30,13 @@ constexpr std::uint32_t warm_objects = 256;
 constexpr std::uint32_t warm_bytes = 32768;
 constexpr std::uint32_t warm_objects_min = 8;
 
-/// Cold allocations after which a (group, cache) pair gets slabs of its own.
-std::uint32_t warm_threshold(std::uint32_t object_bytes) noexcept {
-    const std::uint32_t by_bytes = warm_bytes / object_bytes;
-    const std::uint32_t least = by_bytes < warm_objects ? by_bytes : warm_objects;
-    return least > warm_objects_min ? least : warm_objects_min;
+/// True if a (group, cache) pair gets slabs of its own after `heat` cold allocations.
+constexpr bool is_warm(std::uint32_t heat, std::uint32_t object_bytes) noexcept {
+    // heat >= warm_bytes / object_bytes, without the division.
+    return heat >= warm_objects_min && (heat >= warm_objects || (heat + std::uint64_t{1}) * object_bytes > warm_bytes);
 }
+static_assert(!is_warm(255, 64) && is_warm(256, 64) && !is_warm(31, 1024) && is_warm(32, 1024) && is_warm(10, 3000) &&
+              !is_warm(9, 3000) && !is_warm(7, 32768) && is_warm(8, 32768));
 
 /// True if a cold object of the cache is a run of pages. Typed caches know all their objects, so theirs never are.
 bool is_run(const kmem_cache& cache) noexcept {
@@ -44,9 +45,11 @@ bool is_run(const kmem_cache& cache) noexcept {
 
 void note_cold(cache_owner& owner, const kmem_cache& cache) noexcept {
     const std::uint32_t index = cache.shape.index;
-    // Relaxed: a heuristic; the wanted bit makes the request once.
-    const std::uint32_t heat = owner.heat[index % heat_count].fetch_add(1, std::memory_order_relaxed) + 1u;
-    if (heat < warm_threshold(cache.shape.object_bytes))
+    auto& place = owner.heat[index % heat_count];
+    // Relaxed: a heuristic; who counts at the same time may count once. The wanted bit makes the request once.
+    const std::uint32_t heat = place.load(std::memory_order_relaxed) + 1u;
+    place.store(static_cast<std::uint16_t>(heat), std::memory_order_relaxed); // relaxed: as above
+    if (!is_warm(heat, cache.shape.object_bytes)) [[likely]]
         return;
     const std::uint64_t bit = std::uint64_t{1} << (index % 64);
     auto& word = owner.wanted[index / 64];
@@ -84,39 +87,41 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
     return {start_of(s), run.zeroed};
 }
 
-/// Gives a block of a shared slab, already charged, its owner.
-void* hand_over(slab& s, cache_owner& owner, void* block) noexcept {
-    obj_cgroup_get(*owner.objects);
+/// Gives a block of a shared slab, already charged to the heap's group, its owner.
+void* hand_over(slab& s, heap& h, void* block) noexcept {
+    const cache_shape& shape = s.cache->shape;
+    h.cold.add(1, shape.object_bytes);
+    ++h.allocations;
     // relaxed: handing the block over orders it.
-    owner_ids(s)[object_index(s, s.cache->shape, block)].store(owner.objects->id, std::memory_order_relaxed);
+    owner_ids(s)[object_index(s, shape, block)].store(h.owner->objects->id, std::memory_order_relaxed);
     debug_on_alloc(s, block);
-    owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
     return block;
 }
 
-void* alloc_shared(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache, shortage* why) noexcept {
+void* alloc_shared(thread_heaps& heaps, heap& h, kmem_cache& cache, shortage* why) noexcept {
     const std::uint32_t bytes = cache.shape.object_bytes;
     why->wanted = bytes;
     why->over = nullptr;
-    if (!counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &why->over))
+    publish_allocations(h);
+    if (!counter::try_charge_usage(*h.owner, bytes, &why->over))
         return nullptr;
     if (void* const block = refill(heaps.shared, cache, why))
-        return hand_over(*slab_of(block), owner, block);
-    counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
+        return hand_over(*slab_of(block), h, block);
+    counter::uncharge_usage(*h.owner, bytes);
     return nullptr;
 }
 
 /// A cold allocation inside an open section, from what the thread's shared heap has. Null: take the slow path.
-void* alloc_shared_in_section(thread_heaps& heaps, cache_owner& owner, kmem_cache& cache) noexcept {
+void* alloc_shared_in_section(heap& shared, heap& h, kmem_cache& cache) noexcept {
     const std::uint32_t bytes = cache.shape.object_bytes;
     counter::page_counter* over = nullptr;
-    if (is_run(cache) || !counter::try_charge_object(owner, bytes, counter::charge_kind::shared, &over))
+    if (is_run(cache) || !counter::try_charge_usage(*h.owner, bytes, &over))
         return nullptr;
-    if (void* const block = next_block(heaps.shared, cache.shape.index)) {
-        note_cold(owner, cache);
-        return hand_over(*slab_of(block), owner, block);
+    if (void* const block = next_block(shared, cache.shape.index)) {
+        note_cold(*h.owner, cache);
+        return hand_over(*slab_of(block), h, block);
     }
-    counter::uncharge_object(owner, bytes, counter::charge_kind::shared);
+    counter::uncharge_usage(*h.owner, bytes);
     return nullptr;
 }
 
@@ -139,7 +144,7 @@ void* alloc_in_section(std::uint32_t index) noexcept {
         }
     if (child_of(*h->owner, index) != nullptr)
         return nullptr;
-    return alloc_shared_in_section(heaps_of(*tls.slot), *h->owner, *root_cache_at(index));
+    return alloc_shared_in_section(heaps_of(*tls.slot).shared, *h, *root_cache_at(index));
 }
 
 void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
@@ -172,7 +177,7 @@ void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, std::size_t r
     note_cold(*h.owner, root);
     if (is_run(root))
         return alloc_run_for(*h.owner, request, page_bytes, why).block;
-    return alloc_shared(heaps, *h.owner, root, why);
+    return alloc_shared(heaps, h, root, why);
 }
 
 /// Calls `attempt(section, heap, &why)` until it gives a block or reclaim gives up.

@@ -58,7 +58,7 @@ bool free_in_section(slab& s, void* block, bool* emptied) noexcept {
         return false;
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared)
-        uncharge_shared(s, block);
+        uncharge_shared_by_holder(s, block);
     push(s, block);
     if (s.place == slab_place::heap_full)
         make_partial(s);
@@ -85,7 +85,7 @@ bool free_local(slab& s, void* block) noexcept {
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared) {
         sync::rcu_guard section;
-        uncharge_shared(s, block);
+        uncharge_shared_by_holder(s, block);
     }
     push(s, block);
     after_local_free(s);

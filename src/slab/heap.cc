@@ -8,6 +8,7 @@
 #include "slab/heap.hpp"
 
 #include "slab/metadata.hpp"
+#include "slab/obj_cgroup.hpp"
 #include "slab/slab_ops.hpp"
 
 #include <new>
@@ -46,6 +47,17 @@ void trim_heaps(thread_heaps& heaps) noexcept {
         }
 }
 
+/// The slot's heap for `owner`, or null. Slot held.
+heap* find_heap(thread_heaps& heaps, const cache_owner& owner) noexcept {
+    heap* h = heaps.map[map_index(owner)].load(std::memory_order_relaxed); // relaxed: slot held
+    if (h != nullptr && h->owner == &owner && !h->dropped)
+        return h;
+    for (h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
+        if (h->owner == &owner && !h->dropped)
+            break;
+    return h;
+}
+
 } // namespace
 
 sync::thread_slot& this_slot() noexcept {
@@ -59,12 +71,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
         place.store(&heaps.root, std::memory_order_relaxed); // relaxed: constructed with the slot
         return &heaps.root;
     }
-    heap* h = place.load(std::memory_order_relaxed); // relaxed: slot held
-    if (h != nullptr && h->owner == &owner && !h->dropped)
-        return h;
-    for (h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (h->owner == &owner && !h->dropped)
-            break;
+    heap* h = find_heap(heaps, owner);
     if (h == nullptr) {
         trim_heaps(heaps);
         if (!hooks.tryget(owner))
@@ -81,6 +88,8 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
         heaps.all.push_back(*h);
         ++heaps.count;
         owner.nr_heaps.fetch_add(1, std::memory_order_relaxed); // relaxed: who asks was told that the heap is there
+    } else if (h == place.load(std::memory_order_relaxed)) {    // relaxed: slot held
+        return h;
     } else {
         h->lru.unlink();
         heaps.all.push_back(*h);
@@ -165,7 +174,43 @@ void publish_allocations(heap& h) noexcept {
         fold(h);
 }
 
+void settle_cold(heap& h) noexcept {
+    // relaxed, all: what the heap has is its holder's.
+    if (const std::int64_t bytes = h.cold.bytes.load(std::memory_order_relaxed); bytes != 0) {
+        counter::move_share(*h.owner, bytes, counter::charge_kind::shared);
+        h.cold.bytes.store(0, std::memory_order_relaxed); // relaxed: as above
+    }
+    if (const std::int64_t objects = h.cold.objects.load(std::memory_order_relaxed); objects != 0) { // relaxed: too
+        obj_cgroup_add(*h.owner->objects, objects);
+        h.cold.objects.store(0, std::memory_order_relaxed); // relaxed: as above
+    }
+}
+
+cold_figures unsettled(const cache_owner& owner) noexcept {
+    cold_figures sum;
+    // relaxed: a heap that is made meanwhile is as if it were made later. The count saves looking on.
+    std::uint32_t left = owner.nr_heaps.load(std::memory_order_relaxed);
+    const auto look = [&](sync::thread_slot& slot) noexcept {
+        if (!slot.lock.try_lock())
+            return;
+        if (const heap* const h = find_heap(heaps_of(slot), owner)) {
+            sum.objects += h->cold.objects.load(std::memory_order_relaxed); // relaxed: figures
+            sum.bytes += h->cold.bytes.load(std::memory_order_relaxed);     // relaxed: as above
+            --left;
+        }
+        slot.lock.unlock();
+    };
+    if (left != 0)
+        look(this_slot()); // mostly the only one
+    const std::uint32_t end = sync::slots_used();
+    for (std::uint32_t i = 1; left != 0 && i < end; ++i)
+        if (&sync::slot_at(i) != &this_slot())
+            look(sync::slot_at(i));
+    return sum;
+}
+
 void fold(heap& h) noexcept {
+    settle_cold(h);
     if (h.allocations == 0)
         return;
     sync::rcu_guard section;

@@ -13,6 +13,8 @@
 //              I2  A heap holds one reference on its group until it is dropped.
 //              I3  depth > 0 while a scope of the thread is inside: then the heap is not dropped.
 //              I4  A bin with a tag holds blocks of slabs with that tag only: all are charged to the heap's group.
+//              I5  What `cold` holds is told before the heap is dropped, and so before the group puts its owner. A dropped heap
+//                  puts nothing together.
 // Concurrency. everything under the slot's lock, or by the thread itself inside a read-side section that found its fast path
 //              open: a revoker closes it and waits for the section before it touches anything (fast_path.hpp, own_section).
 // Lock order.  slot.
@@ -52,6 +54,18 @@ struct shut_table {
 
 namespace allot::slab {
 
+/// What a thread allocated in shared slabs, less what it freed there, that the group's owner and shares do not know of yet: from a few
+/// dozen objects on, and when it leaves the group, it tells them. The charge itself is made at once. Relaxed accesses: written by who may work on the heap; others read them under the slot's lock, as figures.
+struct cold_tally {
+    std::atomic<std::int64_t> objects{0}; ///< references on the group's obj_cgroup
+    std::atomic<std::int64_t> bytes{0};   ///< of the group's own share, and less of the root's
+
+    void add(std::int64_t count, std::int64_t object_bytes) noexcept {
+        objects.store(objects.load(std::memory_order_relaxed) + count, std::memory_order_relaxed); // relaxed: see above
+        bytes.store(bytes.load(std::memory_order_relaxed) + object_bytes, std::memory_order_relaxed); // relaxed: too
+    }
+};
+
 struct heap {
     bin* bins = nullptr;              ///< never null; empty_table without slabs
     bin* fast = nullptr;              ///< what the fast path uses: `bins`, or empty_table where it has to stay shut
@@ -66,6 +80,7 @@ struct heap {
     std::uint32_t keep_max = 0;    ///< how many it may keep, but for one of each cache
     std::uint32_t binned_max = 0;  ///< bytes that the bins may hold by their `max`, over what they begin with
     std::uint64_t allocations = 0; ///< count that its group does not know of yet
+    cold_tally cold;               ///< of the group, until the heap is dropped
     bool gave_back = false;        ///< an empty slab went since the last new one came
     bool dropped = false;          ///< its group is closed: goes when depth is 0
     base::list_node lru;           ///< in thread_heaps::all, by the time of their last slow entry
@@ -178,8 +193,17 @@ ALLOT_INLINE bool nested() noexcept {
 void credit(sync::thread_slot& slot) noexcept;
 /// Both, if much has come together since the last time. Slot held, or own open section.
 void publish_allocations(heap& h) noexcept;
-/// Tells the heap's group how many blocks it allocated. Slot held, or own open section.
+/// Tells the heap's group how many blocks it allocated, and settle_cold(). Slot held, or own open section.
 void fold(heap& h) noexcept;
+/// Tells the group's owner and shares what the heap has put together. Slot held, or own open section.
+void settle_cold(heap& h) noexcept;
+/// What the threads' heaps for the group have not told yet, but for threads that are in a slow path: nobody is waited for. Context:
+/// atomic, no slot held.
+struct cold_figures {
+    std::int64_t objects = 0;
+    std::int64_t bytes = 0;
+};
+cold_figures unsettled(const cache_owner& owner) noexcept;
 /// Parks all slabs of the heap. Slot held and closed.
 void park_all(heap& h) noexcept;
 /// Parks, drops the group's reference and, if no scope is inside, frees the heap. Slot held and closed.

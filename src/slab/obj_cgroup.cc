@@ -70,7 +70,7 @@ obj_cgroup& obj_cgroup_of(std::uint32_t id) noexcept {
 
 bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept {
     // (3) acquire: pairs with obj_cgroup_core.hpp(1): what earlier puts ended has been done.
-    const bool idle = owner.refs.load(std::memory_order_acquire) == 1;
+    const bool idle = owner.refs.load(std::memory_order_acquire) == obj_cgroup::own_refs;
     owner.idle.store(idle, std::memory_order_relaxed); // relaxed: for reports
     return idle;
 }

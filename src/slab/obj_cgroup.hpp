@@ -23,7 +23,7 @@ struct cache_owner;
 
 struct obj_cgroup : basic_obj_cgroup_core<sync::real, cache_owner> {
     std::uint32_t id = 0;               // constant
-    std::atomic<bool> idle{false};      // only its group's reference is left, which goes with the group
+    std::atomic<bool> idle{false};      // only its group's references are left, which go with the group
     std::atomic<bool> discarded{false}; // its objects in shared slabs are to be taken back, see discard.hpp
     base::list_node link;               // in the list of the group that owns it now; guarded by the tree lock
     [[no_unique_address]] sync::work release_work;
@@ -35,13 +35,15 @@ static_assert(sizeof(obj_cgroup) == cache_line_bytes, "there is one for each gro
 /// Ids are below it.
 inline constexpr std::size_t obj_cgroup_count_max = std::size_t{1} << 22;
 
-/// Makes one with its id and one reference. Null when out of memory or over the root's limit. Context: task.
+/// Makes one with its id and the group's own references. Null when out of memory or over the root's limit. Context: task.
 [[nodiscard]] obj_cgroup* obj_cgroup_create(cache_owner& payer) noexcept;
 /// By id; valid while the caller knows of an object that holds a reference. Context: any.
 obj_cgroup& obj_cgroup_of(std::uint32_t id) noexcept;
 inline void obj_cgroup_get(obj_cgroup& owner) noexcept { owner.get(); }
+/// Adds what a thread took, less what it put; the group's own references are there meanwhile. Context: any.
+inline void obj_cgroup_add(obj_cgroup& owner, std::int64_t count) noexcept { owner.add(count); }
 void obj_cgroup_put(obj_cgroup& owner, std::uint64_t count = 1) noexcept;
-/// True if only the group's own reference is left of a group that nobody can charge any more; then it is the group that frees it, with
+/// True if only the group's own references are left of a group that nobody can charge any more; then it is the group that frees it, with
 /// obj_cgroup_free() after a grace period. Executor.
 [[nodiscard]] bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept;
 /// Frees some that are on no list and that nobody has. Executor, a grace period after obj_cgroup_is_idle().

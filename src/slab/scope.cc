@@ -33,6 +33,12 @@ ALLOT_INLINE void credit_own(thread_heaps& heaps, heap& current) noexcept {
     heaps.credited = now;
 }
 
+/// Who looks at the group from outside sees what was allocated before the thread left it. Slot held, or inside the own section.
+ALLOT_INLINE void tell_cold(heap& left) noexcept {
+    if (left.cold.bytes.load(std::memory_order_relaxed) != 0) [[unlikely]] // relaxed: own
+        fold(left);
+}
+
 /// A heap for the group or, when there is no memory for one, for the nearest ancestor that has one.
 heap* heap_or_ancestors(cold_section& here, cache_owner& owner) noexcept {
     for (counter::account* at = &counter::nearest_online(owner); at != nullptr; at = at->parent)
@@ -60,6 +66,7 @@ ALLOT_COLD void leave_slow(heap* previous) noexcept {
     if (left == nullptr || left->depth == 0)
         return; // the thread's exit hook was here: the heaps of its scopes are gone
     credit(here.slot());
+    tell_cold(*left);
     sync::tls.heap = previous;
     if (--left->depth == 0 && left->dropped)
         free_dropped_heap(*left);
@@ -106,6 +113,7 @@ void leave_scope(heap* previous) noexcept {
     thread_heaps& heaps = heaps_of(*tls.slot);
     if (heaps.closed.load(std::memory_order_acquire) == 0 && left->depth > 0) [[likely]] {
         credit_own(heaps, *left);
+        tell_cold(*left);
         const bool last_of_dropped =
             --left->depth == 0 && left->dropped; // read inside: afterwards a revoker may free it
         install(*previous);

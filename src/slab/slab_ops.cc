@@ -9,7 +9,6 @@
 
 #include "slab/debug.hpp"
 #include "slab/discard.hpp"
-#include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
 #include "sync/test_point.hpp"
 
@@ -550,21 +549,6 @@ void release_after_grace_period(sync::work& item) noexcept {
     }
     // The last slab may have queued the cache's release, which runs after this.
     cache.root->gate.finished();
-}
-
-void uncharge_shared(slab& s, const void* block) noexcept {
-    const cache_shape& shape = s.cache->shape;
-    // relaxed: who frees the block was handed it by who allocated it.
-    const std::uint32_t id = owner_ids(s)[object_index(s, shape, block)].exchange(0, std::memory_order_relaxed);
-    if (id == 0)
-        base::bug_object("double free", block, "?", s.cache->name);
-    obj_cgroup& owner = obj_cgroup_of(id);
-    if (owner.discarded.load(std::memory_order_relaxed)) [[unlikely]] // relaxed: who frees it has been told
-        base::bug_object("free of a block of a discarded group", block, "?", s.cache->name);
-    cache_owner& payer = owner.load_payer();
-    ALLOT_TEST_POINT("uncharge_object:payer_read");
-    counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
-    obj_cgroup_put(owner);
 }
 
 } // namespace allot::slab

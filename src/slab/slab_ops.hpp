@@ -95,7 +95,9 @@ void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.
 /// Frees a large block. Slot held. Defined in free.cc.
 void release_large(slab& s) noexcept;
 
-/// Uncharges an object of a shared slab from its owner and clears the owner id. Context: any, inside a RCU section.
+/// Uncharges an object of a shared slab from its owner and clears the owner id. Context: any, inside a RCU section. Defined in shared.cc.
 void uncharge_shared(slab& s, const void* block) noexcept;
+/// The same for the holder of the slab. Slot held, or inside an open section; inside a RCU section.
+void uncharge_shared_by_holder(slab& s, const void* block) noexcept;
 
 } // namespace allot::slab

@@ -21,7 +21,11 @@ class owners : public allot_test::core_test {
         EXPECT_EQ(s.kind, slab::slab_kind::shared);
         return slab::owner_ids(s)[slab::object_index(s, s.cache->shape, block)];
     }
-    static std::uint64_t refs_of(const allot::group& group) { return inside(group).objects->refs; }
+    /// References but for the group's own.
+    static std::uint64_t refs_of(const allot::group& group) {
+        EXPECT_TRUE(allot::verify()) << "has the threads tell what they took and put";
+        return inside(group).objects->refs - slab::obj_cgroup::own_refs;
+    }
 };
 
 TEST_F(owners, an_object_carries_the_id_of_its_groups_owner) {
@@ -38,17 +42,54 @@ TEST_F(owners, an_object_carries_the_id_of_its_groups_owner) {
 
 TEST_F(owners, count_a_reference_for_each_object_large_block_and_charge) {
     const allot::group one = child("one");
-    EXPECT_EQ(refs_of(one), 1u);
+    EXPECT_EQ(refs_of(one), 0u);
     blocks made;
     ASSERT_TRUE(made.make(one, 100, 5) && made.make(one, 3000, 2) && made.make(one, 100'000, 3));
-    EXPECT_EQ(refs_of(one), 11u);
+    EXPECT_EQ(refs_of(one), 10u);
     {
         allot::charge external = one.charge_for(1000);
         const allot::charge part = external.split(400);
-        EXPECT_EQ(refs_of(one), 13u);
+        EXPECT_EQ(refs_of(one), 12u);
     }
     made.clear();
-    EXPECT_EQ(refs_of(one), 1u);
+    EXPECT_EQ(refs_of(one), 0u);
+}
+
+TEST_F(owners, hear_of_all_objects_before_their_group_puts_its_own_references) {
+    void* made[7];
+    const allot::group gone = child("gone");
+    slab::obj_cgroup& owner = *inside(gone).objects;
+    {
+        const allot::scope in{gone};
+        for (void*& block : made)
+            block = allot::malloc(100);
+        EXPECT_LT(owner.refs - slab::obj_cgroup::own_refs, 7u) << "this thread has some to itself";
+        const allot::report report = gone.close();
+        ASSERT_EQ(report.nr_lines, 1u);
+        EXPECT_EQ(report.line[0].objects, 7u) << "but a report knows";
+        EXPECT_EQ(report.line[0].bytes, 7u * 112);
+        allot_quiesce();
+        EXPECT_EQ(owner.refs, 7u);
+        EXPECT_EQ(top.stat().shared, 7u * 112);
+    }
+    for (void* const block : made)
+        allot::free(block);
+    EXPECT_EQ(top.stat().shared, 0u);
+}
+
+TEST_F(owners, of_a_thread_that_frees_more_than_it_made_never_seem_to_have_none) {
+    const allot::group one = child("one");
+    slab::obj_cgroup& owner = *inside(one).objects;
+    constexpr std::size_t count = 200; // cold, and more than a thread keeps to itself
+    blocks made;
+    std::thread{[&] { ASSERT_TRUE(made.make(one, 64, count)); }}.join();
+    EXPECT_EQ(owner.refs, slab::obj_cgroup::own_refs + count) << "the thread has ended";
+    {
+        const allot::scope in{one};
+        made.clear();
+    }
+    EXPECT_EQ(refs_of(one), 0u);
+    EXPECT_EQ(one.stat().shared, 0u);
 }
 
 TEST_F(owners, name_the_heir_after_each_removal_and_the_object_stays_as_it_is) {

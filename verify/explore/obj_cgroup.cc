@@ -3,8 +3,8 @@
 // obj_cgroup: charges, uncharges and puts against the removal of the group that pays.
 //
 // Idea.        The core and the counters are the sources'. What goes on inside the sections stands here in short: try_charge_pages
-//              and reparent_local of account.cc, an allocation of alloc.cc, a free of slab_ops.cc, the external charges of
-//              capi_cache.cc, offline_group of lifecycle.cc. An id is a pointer here.
+//              and reparent_local of account.cc, an allocation of alloc.cc, a free of slab_ops.cc, settle_cold of heap.cc, the external
+//              charges of capi_cache.cc, offline_group and finish_offline of lifecycle.cc. An id is a pointer here.
 // Invariants.  A group's account is freed with an own share of 0, and nobody touches it later; in the end the heirs' usage and
 //              own shares are what is still charged. The core goes after its last reference and after its last reader.
 // Checked by.  the mutants
@@ -45,8 +45,15 @@ struct core : allot::slab::basic_obj_cgroup_core<sim, account> {
     core() { release_work.of = this; }
 };
 
+/// cold_tally of a thread's heap for the group.
+struct tally {
+    sim::var<std::int64_t> objects{0};
+    sim::var<std::int64_t> own{0};
+};
+
 struct world {
     allot::sync::basic_rcu_reader<sim> readers[threads_max];
+    tally tallies[threads_max];
     allot::sync::basic_work_queue<sim> callbacks;
     account* root = &make<account>();
     account* group = &make<account>();
@@ -78,7 +85,8 @@ struct world {
 
 class section {
   public:
-    explicit section(world& w) : reader_(w.readers[self()]), entered_(!mutant("no_section") && reader_.enter()) {}
+    explicit section(world& w)
+        : reader_(w.readers[self()]), entered_(!mutant("no_section") && reader_.enter()), tally_(w.tallies[self()]) {}
     ~section() {
         if (entered_)
             reader_.leave();
@@ -86,9 +94,13 @@ class section {
     section(const section&) = delete;
     section& operator=(const section&) = delete;
 
+    /// What the thread may add up for itself: null in a handler.
+    tally* own() const { return entered_ ? &tally_ : nullptr; }
+
   private:
     allot::sync::basic_rcu_reader<sim>& reader_;
     const bool entered_;
+    tally& tally_;
 };
 
 void charge(account& payer) {
@@ -100,19 +112,25 @@ void uncharge(account& payer) {
     payer.own.fetch_sub(bytes, relaxed);
     uncharge(payer.counter, bytes);
 }
-void put(world& w, core& c) {
-    if (c.put())
+void put(world& w, core& c, std::uint64_t count = 1) {
+    if (c.put(count))
         w.callbacks.push(c.release_work);
+}
+void add(tally& to, std::int64_t objects) {
+    to.objects.set(to.objects.get() + objects);
+    to.own.set(to.own.get() + objects * static_cast<std::int64_t>(bytes));
 }
 
 /// A shared object of the group that the thread is in, if it is open.
 void allocate(world& w) {
     const section inside(w);
     account* const payer = w.current.load(acquire);
-    if (payer == nullptr)
+    tally* const own = inside.own();
+    if (payer == nullptr || own == nullptr)
         return;
-    charge(*payer);
-    w.objects->get();
+    page_counter* over = nullptr;
+    CHECK(try_charge(payer->counter, bytes, &over));
+    add(*own, 1);
     w.block.store(w.objects, release);
 }
 void free_block(world& w) {
@@ -120,7 +138,14 @@ void free_block(world& w) {
     core* const owner = w.block.exchange(nullptr, acq_rel);
     if (owner == nullptr)
         return;
-    uncharge(owner->load_payer());
+    account& payer = owner->load_payer();
+    tally* const own = inside.own();
+    if (own != nullptr && &payer == w.group) {
+        uncharge(payer.counter, bytes);
+        add(*own, -1);
+        return;
+    }
+    uncharge(payer);
     put(w, *owner);
 }
 /// Who pays for an object that somebody may free meanwhile.
@@ -144,20 +169,31 @@ void uncharge_external(world& w, core& owner) {
 
 void move_own_share(account& from, account& to) { to.own.fetch_add(from.own.exchange(0, relaxed), relaxed); }
 
-/// offline_group() and, since nobody else has a reference, free_group().
+void settle(world& w, core& objects, account& group) {
+    for (tally& each : w.tallies) {
+        objects.add(each.objects.get());
+        group.own.fetch_add(each.own.get(), relaxed);
+    }
+}
+
+/// offline_group(), the sweep that drops the heaps and, since nobody else has a reference, free_group().
 void remove(world& w, core& objects, account& group, account& heir) {
+    constexpr std::uint64_t own = core::own_refs;
     w.current.store(nullptr, relaxed);
     objects.reparent(heir);
     if (mutant("moved_early"))
         move_own_share(group, heir);
     if (mutant("put_early"))
-        put(w, objects);
+        put(w, objects, own);
     if (!mutant("no_grace_period"))
         w.grace_period();
+    if (mutant("settled_late"))
+        put(w, objects, own);
+    settle(w, objects, group);
     if (!mutant("moved_early"))
         move_own_share(group, heir);
-    if (!mutant("put_early"))
-        put(w, objects);
+    if (!mutant("put_early") && !mutant("settled_late"))
+        put(w, objects, own);
     CHECK(group.own.load(relaxed) == 0);
     retire(group);
 }
@@ -280,7 +316,8 @@ constexpr survivor survivors[] = {
     {"obj_cgroup_core.hpp(2)", "relaxed", "a parent is older than its child, so who knows the core knows the heir"},
     {"obj_cgroup_core.hpp(3)", "relaxed", "as above"},
 };
-constexpr step steps[] = {{"no_section"}, {"no_grace_period"}, {"moved_early"}, {"put_early"}, {"freed_at_once"}};
+constexpr step steps[] = {{"no_section"}, {"no_grace_period"}, {"moved_early"},
+                          {"put_early"},  {"freed_at_once"},   {"settled_late"}};
 
 } // namespace
 
