@@ -130,7 +130,8 @@ void discard_held(mem_cgroup& top) noexcept {
 }
 
 void discard_large(slab::obj_cgroup& owner) noexcept {
-    if (slab::first_run(owner) == 0)
+    // relaxed: who is still making the first one holds a slot; then discard_rest(), after a sweep over the slots, sees it.
+    if (!owner.had_runs.load(std::memory_order_relaxed) || slab::first_run(owner) == 0)
         return;
     slab::cold_section here;
     slab::discard_runs(owner);

@@ -81,6 +81,8 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
     s.order = 0;
     s.place = slab_place::none;
     s.kind = slab_kind::large;
+    if (!owner.objects->had_runs.load(std::memory_order_relaxed))       // relaxed: who asks has waited for the slot
+        owner.objects->had_runs.store(true, std::memory_order_relaxed); // relaxed: as above
     link_run(*owner.objects, s);
     obj_cgroup_get(*owner.objects);
     owner.counter().allocations.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics

@@ -274,8 +274,8 @@ void sweep_late_pushes() noexcept {
 
 /// Frees what handlers left while the world was stopped. A slot held, so the world is not stopped.
 static void sweep_late() noexcept {
-    // (5) acquire: pairs with (4).
-    void* block = late.exchange(nullptr, std::memory_order_acquire);
+    // (5) acq_rel: pairs with (4), (6).
+    void* block = late.exchange(nullptr, std::memory_order_acq_rel);
     while (block != nullptr) {
         slab& s = *slab_of(block);
         void* const following = first_free(link_of(s.cache->shape, block));
@@ -307,8 +307,8 @@ static void sweep_handlers() noexcept {
     sync::thread_slot& orphan = sync::slot_at(orphan_index);
     sync::lock_guard hold(orphan.lock);
     sweep_late();
-    // (3) acquire: pairs with slab_ops.cc(7).
-    slab_remote* item = deferred.exchange(nullptr, std::memory_order_acquire);
+    // (3) acq_rel: pairs with slab_ops.cc(7), (6).
+    slab_remote* item = deferred.exchange(nullptr, std::memory_order_acq_rel);
     while (item != nullptr) {
         // relaxed: ordered by the exchange; read before the slab may be queued again.
         slab_remote* const following = item->queue_next.load(std::memory_order_relaxed);
@@ -321,9 +321,18 @@ static void sweep_handlers() noexcept {
     }
 }
 
+/// True if handlers left nothing, and nobody is freeing what they left.
+static bool handlers_left_nothing() noexcept {
+    // (6) acquire: pairs with (3), (5): who sees a list taken sees the lock taken before.
+    return late.load(std::memory_order_acquire) == nullptr && deferred.load(std::memory_order_acquire) == nullptr &&
+           !sync::slot_at(orphan_index).lock.is_held();
+}
+
 void settle_frees() noexcept {
     if (deferred_free_pending())
         deferred_free_barrier();
+    if (handlers_left_nothing())
+        return;
     sync::busy_scope busy;
     sweep_handlers();
 }

@@ -25,6 +25,7 @@ struct obj_cgroup : basic_obj_cgroup_core<sync::real, cache_owner> {
     std::uint32_t id = 0;               // constant
     std::atomic<bool> idle{false};      // only its group's references are left, which go with the group
     std::atomic<bool> discarded{false}; // its objects in shared slabs are to be taken back, see discard.hpp
+    std::atomic<bool> had_runs{false};  // a large block was ever charged to it; set with the slot held
     base::list_node link;               // in the list of the group that owns it now; guarded by the tree lock
     [[no_unique_address]] sync::work release_work;
     std::uint32_t runs =

@@ -41,6 +41,9 @@ class ALLOT_CAPABILITY("mutex") spinlock {
         give();
     }
 
+    /// True if somebody holds it, or the lock was taken before what the caller has acquired. Context: any.
+    bool is_held() const noexcept { return word_.load(std::memory_order_relaxed) != unlocked; } // relaxed: see above
+
     /// In a forked child, where the holder may not exist any more: makes the lock free. Context: fork_child.
     void reset_after_fork() noexcept ALLOT_NO_TSA {
         word_.store(unlocked, std::memory_order_relaxed);
