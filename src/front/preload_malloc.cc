@@ -9,8 +9,6 @@
 // Checked by.  test/programs/
 // Source.      malloc(3), posix_memalign(3); docs/preload.md.
 #include "front/preload_malloc.hpp"
-#include "front/malloc.hpp"
-#include "front/preload_placement.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -41,16 +39,19 @@ ALLOT_COLD void* malloc_for_caller(std::size_t size, std::size_t alignment, cons
 namespace allot::front {
 
 void* preload_malloc(std::size_t size, const void* caller) noexcept {
-    return placement_by_caller ? malloc_for_caller(size, 0, caller) : malloc_block(size);
+    if (placement_by_caller()) [[unlikely]]
+        return malloc_for_caller(size, 0, caller);
+    if (size > slab::small_table_max_bytes && size <= slab::kmalloc_max_bytes)
+        if (void* const block = slab::alloc_fast(slab::medium_class_of(size))) [[likely]]
+            return block;
+    return malloc_slow(size);
 }
 
 void* preload_aligned(std::size_t alignment, std::size_t size, const void* caller) noexcept {
-    return placement_by_caller ? malloc_for_caller(size, alignment, caller) : aligned_block(alignment, size);
+    return placement_by_caller() ? malloc_for_caller(size, alignment, caller) : aligned_block(alignment, size);
 }
 
-void preload_free(void* block) noexcept {
-    if (slab::free_fast(block)) [[likely]]
-        return;
+void preload_free_rest(void* block) noexcept {
     if (block != nullptr && slab::arena_contains(block))
         front::free_slow(block);
 }
@@ -60,9 +61,9 @@ void preload_free(void* block) noexcept {
 extern "C" {
 
 ALLOT_API void* malloc(size_t size) noexcept {
-    if (placement_by_caller) [[unlikely]]
-        return malloc_for_caller(size, 0, __builtin_return_address(0));
-    return malloc_block(size);
+    if (void* const block = preload_take(size)) [[likely]]
+        return block;
+    return preload_malloc(size, __builtin_return_address(0));
 }
 
 ALLOT_API void free(void* block) noexcept { preload_free(block); }
@@ -70,7 +71,7 @@ ALLOT_API void cfree(void* block) noexcept { preload_free(block); }
 
 ALLOT_API void* calloc(size_t count, size_t size) noexcept {
     std::size_t bytes = 0;
-    if (placement_by_caller && !__builtin_mul_overflow(count, size, &bytes)) [[unlikely]] {
+    if (placement_by_caller() && !__builtin_mul_overflow(count, size, &bytes)) [[unlikely]] {
         void* const block = malloc_for_caller(bytes, 0, __builtin_return_address(0));
         return block != nullptr ? std::memset(block, 0, bytes) : nullptr;
     }

@@ -27,6 +27,7 @@ namespace {
 using allot::front::preload_aligned;
 using allot::front::preload_free;
 using allot::front::preload_malloc;
+using allot::front::preload_take;
 
 /// Asks the program's new handler for memory. False if there is none.
 bool handler_helped() {
@@ -56,12 +57,18 @@ constexpr std::nothrow_t no_throw{};
     return ::dlsym(RTLD_NEXT, name); // finds it without allocating
 }
 
-inline void* new_or_null(std::size_t size, const void* caller, const char* name) noexcept {
+[[gnu::noinline]] void* rest_of_new_or_null(std::size_t size, const void* caller, const char* name) noexcept {
     if (void* const block = preload_malloc(size, caller)) [[likely]]
         return block;
     using form = void* (*)(std::size_t, const std::nothrow_t&) noexcept;
     const auto runtime = reinterpret_cast<form>(runtime_form(name));
     return runtime != nullptr ? runtime(size, no_throw) : nullptr;
+}
+
+inline void* new_or_null(std::size_t size, const void* caller, const char* name) noexcept {
+    if (void* const block = preload_take(size)) [[likely]]
+        return block;
+    return rest_of_new_or_null(size, caller, name);
 }
 
 inline void* new_or_null(std::size_t size, std::align_val_t alignment, const void* caller, const char* name) noexcept {
@@ -72,9 +79,15 @@ inline void* new_or_null(std::size_t size, std::align_val_t alignment, const voi
     return runtime != nullptr ? runtime(size, alignment, no_throw) : nullptr;
 }
 
-inline void* new_or_throw(std::size_t size, const void* caller) {
+[[gnu::noinline]] void* rest_of_new_or_throw(std::size_t size, const void* caller) {
     void* const block = preload_malloc(size, caller);
     return block != nullptr ? block : new_failed(size, 0, caller);
+}
+
+inline void* new_or_throw(std::size_t size, const void* caller) {
+    if (void* const block = preload_take(size)) [[likely]]
+        return block;
+    return rest_of_new_or_throw(size, caller);
 }
 
 inline void* new_or_throw(std::size_t size, std::align_val_t alignment, const void* caller) {

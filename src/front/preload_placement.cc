@@ -39,7 +39,7 @@
 
 namespace allot::front {
 
-bool placement_by_caller = false;
+constinit std::atomic<std::size_t> placement_small_end{slab::small_table_max_bytes + 1};
 
 namespace {
 
@@ -447,7 +447,7 @@ void init_libraries() noexcept {
         ::dl_iterate_phdr(claim_loaded_object, nullptr);
         make_wanted_groups(create_work);
     }
-    placement_by_caller = true;
+    placement_small_end.store(0, std::memory_order_relaxed); // relaxed: see there
 }
 
 } // namespace
@@ -507,8 +507,8 @@ void placement_other_renamed(const char* name) noexcept {
     const platform::errno_guard keep;
     decide_thread(name, true); // makes the group, here where it may be made
     // From now on every malloc asks. Written before the count, and a thread that misses it moves at a later malloc.
-    __atomic_store_n(&placement_by_caller, true, __ATOMIC_RELAXED); // relaxed: as said
-    renames.fetch_add(1, std::memory_order_relaxed);                // relaxed: see `renames`
+    placement_small_end.store(0, std::memory_order_relaxed); // relaxed: as said
+    renames.fetch_add(1, std::memory_order_relaxed);         // relaxed: see `renames`
 }
 
 void placement_library_closed() noexcept {

@@ -16,6 +16,9 @@
 
 #include <allot/allot.h>
 
+#include <atomic>
+#include <cstddef>
+
 namespace allot::front {
 
 /// Reads the environment and makes the groups, then places the calling thread. From the preload's constructor.
@@ -23,8 +26,14 @@ namespace allot::front {
 /// On a bad value or a bad rules file it prints one line to stderr and ends the process with status 2.
 void placement_init() noexcept;
 
-/// True if malloc has to ask placement_for_caller(). Changes from false to true at most once after placement_init().
-extern bool placement_by_caller;
+/// Below this a size needs no more than a look into the table of small sizes. 0 if malloc has to ask placement_for_caller(), so
+/// that the one comparison serves both questions; becomes 0 at most once after placement_init(). Relaxed: a thread that misses
+/// the change places its block as before.
+extern std::atomic<std::size_t> placement_small_end __attribute__((visibility("hidden"))); // one load, not two
+
+inline bool placement_by_caller() noexcept {
+    return placement_small_end.load(std::memory_order_relaxed) == 0; // relaxed: see there
+}
 
 /// The group for a call from `return_address`, borrowed; null for "the thread's". Keeps errno.
 /// Context: any that malloc may be called in: no lock, no allocation.
