@@ -23,7 +23,7 @@ void preload_free_rest(void* block) noexcept;
 [[nodiscard]] ALLOT_INLINE void* preload_take(std::size_t size) noexcept {
     if (size >= placement_small_end.load(std::memory_order_relaxed)) [[unlikely]] // relaxed: see there
         return nullptr;
-    return slab::alloc_fast(slab::small_class_of(size));
+    return slab::alloc_fast(slab::small_bin_of(size));
 }
 
 ALLOT_INLINE void preload_free(void* block) noexcept {

@@ -225,8 +225,10 @@ void free_dropped_heap(heap& h) noexcept {
     fold(h);
     h.lru.unlink();
     --heaps.count;
-    if (heaps.base == &h)
+    if (heaps.base == &h) {
         heaps.base = &heaps.root;
+        heaps.base_depth = 0;
+    }
     hooks.put(*h.owner);
     metadata_free(&h, sizeof h);
 }

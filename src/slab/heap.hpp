@@ -112,6 +112,7 @@ struct thread_heaps {
     heap root;
     heap shared;
     heap* base = nullptr;             ///< heap outside all scopes
+    std::uint32_t base_depth = 0;     ///< of `base` while no scope is inside it: 1 once it was set
     base::list<heap, &heap::lru> all; ///< but root and shared
     std::uint32_t count = 0;
     failure_record failure{}; ///< the last failed request of the thread, for reports

@@ -173,6 +173,7 @@ static void give_up_heaps(thread_heaps& heaps) noexcept {
     }
     heaps.root.depth = 0;
     heaps.base = &heaps.root;
+    heaps.base_depth = 0;
     fold(heaps.root);
     park_all(heaps.root);
     park_all(heaps.shared);

@@ -132,13 +132,15 @@ bool set_base(cache_owner& owner) noexcept {
     begin_thread();
     cold_section here;
     thread_heaps& heaps = here.heaps();
-    if (static_cast<heap*>(sync::tls.heap) != heaps.base || sync::tls.slot == &sync::no_slot)
+    if (static_cast<heap*>(sync::tls.heap) != heaps.base || heaps.base->depth != heaps.base_depth ||
+        sync::tls.slot == &sync::no_slot)
         return false;
     heap* const h = heap_or_ancestors(here, owner);
     heap* const old = heaps.base;
     credit(here.slot());
     ++h->depth;
     heaps.base = h;
+    heaps.base_depth = 1;
     sync::tls.heap = h;
     if (old->depth > 0 && --old->depth == 0 && old->dropped)
         free_dropped_heap(*old);

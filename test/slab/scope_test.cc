@@ -213,6 +213,59 @@ TEST_F(scopes, the_group_outside_all_scopes_may_be_changed_and_closed) {
     EXPECT_EQ(top.stat().nr_dying, 0u);
 }
 
+TEST_F(scopes, the_group_outside_all_scopes_cannot_be_changed_inside_a_scope_of_its_own) {
+    puppet thread;
+    const allot::group home = child("home");
+    const allot::group other = child("other");
+    thread.does([&] {
+        EXPECT_EQ(allot_thread_set_group(home.get()), 0);
+        {
+            const allot::scope in{home};
+            EXPECT_EQ(allot_thread_set_group(other.get()), -EBUSY);
+        }
+        EXPECT_EQ(current(), home);
+        EXPECT_EQ(allot_thread_set_group(allot_root()), 0);
+    });
+}
+
+TEST_F(scopes, of_the_group_outside_all_scopes_nest_with_others_in_any_order) {
+    const allot::group outer = child("outer");
+    const allot::group inner = child("inner");
+    for (int round = 0; round < 3; ++round) {
+        const allot::scope in{outer};
+        {
+            const allot::scope home{allot::root()};
+            EXPECT_EQ(current(), allot::root());
+            const allot::scope again{outer};
+            const allot::scope deeper{inner};
+            EXPECT_EQ(current(), inner);
+        }
+        EXPECT_EQ(current(), outer);
+    }
+    EXPECT_EQ(current(), allot::root());
+    {
+        const allot::scope home{allot::root()};
+        const allot::scope in{inner};
+        EXPECT_EQ(current(), inner);
+    }
+    EXPECT_EQ(current(), allot::root());
+}
+
+TEST_F(scopes, count_what_is_allocated_inside_for_the_group_that_was_current) {
+    const allot::group counted = child("counted");
+    allot_test::heat(counted, 64);
+    const std::uint64_t before = counted.stat().allocations;
+    for (int round = 1; round <= 5; ++round) {
+        const allot::scope in{counted};
+        for (int i = 0; i < round; ++i)
+            allot::free(allot::malloc(64));
+    }
+    for (int round = 0; round < 7; ++round)
+        allot::free(allot::malloc(64));
+    { const allot::scope nothing{counted}; }
+    EXPECT_EQ(counted.stat().allocations - before, 15u);
+}
+
 TEST_F(scopes, changes_survive_revokers_that_never_rest) {
     std::vector<allot::group> groups;
     for (int i = 0; i < 8; ++i)
