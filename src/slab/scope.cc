@@ -14,9 +14,9 @@ namespace allot::slab {
 
 namespace {
 
-void install(heap& h) noexcept {
+ALLOT_INLINE void install(heap& h) noexcept {
     sync::tls.heap = &h;
-    if (const std::uint32_t mask = mask_of(h.capacity); sync::tls.bin_mask != mask) {
+    if (const std::uint32_t mask = mask_of(h.capacity); sync::tls.bin_mask != mask) [[unlikely]] {
         // Neither goes with the other's table, and a handler may allocate in between.
         sync::tls.bins.store(empty_table, std::memory_order_relaxed); // relaxed: own
         compiler_barrier();
