@@ -104,7 +104,7 @@ typedef struct allot_stat {
     uint64_t local;    /* charged now, without open descendants: slab + shared + large + external + metadata */
     uint64_t slab;     /* whole slabs that the group owns */
     uint64_t shared;   /* objects in slabs shared with other groups; for the root, the unused rest of those slabs too */
-    uint64_t large;    /* blocks above ALLOT_KMALLOC_MAX */
+    uint64_t large;    /* blocks above ALLOT_KMALLOC_MAX, and those above 2 KiB of a size that the group uses little */
     uint64_t external; /* allot_try_charge */
     uint64_t metadata; /* the library's own structures for this group's children; for the root, for all */
     uint64_t allocations; /* count: blocks handed out; exact when no thread allocates meanwhile */
@@ -169,7 +169,8 @@ ALLOT_API int allot_thread_set_group(allot_group* group) ALLOT_NOEXCEPT;
 
 /* --- Memory ------------------------------------------------------------------------------------------------------------- */
 
-/* Largest block that comes from a slab, in bytes; larger ones are whole pages. */
+/* Largest block that is charged as `slab`, and largest object of a typed cache, in bytes. Larger blocks take whole pages and are charged
+ * as `large`. Up to 1 MiB a group that uses a size a lot has slabs of one block for it, at most a quarter larger than asked for. */
 #define ALLOT_KMALLOC_MAX 32768
 
 /* malloc and its family, charged to the current group. Null with errno ENOMEM over a limit or out of memory, EINVAL for an

@@ -3,7 +3,7 @@
 // malloc: the malloc family over the slab layer, for the C interface and for the preload.
 //
 // Idea.        The fast half is inline, so that allot_malloc and the preload's malloc are each one function; sizes above
-//              ALLOT_KMALLOC_MAX and everything else that is rare is behind one call.
+//              small_table_max_bytes and everything else that is rare is behind one call.
 // Concurrency. any thread; Context as in allot.h.
 // Checked by.  test/front/malloc_test.cc
 #pragma once

@@ -3,7 +3,7 @@
 // stat: reading a group's figures.
 //
 // Idea.        Everything but the count of allocations stands in the record at any time. Allocations on the fast path are
-//              counted in the slab; reading folds what the active slabs have into the record first.
+//              counted in the thread's block; reading credits them to its heaps, and folds what these have into the record first.
 // Concurrency. any thread, Context task.
 // Lock order.  slot, then tree, one after the other.
 // Checked by.  test/group/stat_test.cc

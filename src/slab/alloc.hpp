@@ -2,8 +2,8 @@
 //
 // alloc: blocks of any size for any group; the slab layer's face to the layers above.
 //
-// Idea.        Sizes up to kmalloc_max_bytes come from caches, larger ones are runs of pages. Everything here is the slow
-//              half; front/ inlines the fast one.
+// Idea.        Sizes up to kmalloc_max_bytes come from caches, larger ones, and cold ones above shared_object_max_bytes, are runs of
+//              pages. Everything here is the slow half; front/ inlines the fast one.
 // Concurrency. any thread; Context as each says.
 // Checked by.  test/slab/alloc_test.cc
 #pragma once

@@ -188,7 +188,7 @@ void free_large(slab& s, void* block) noexcept {
 /// Gives back a slab that this thread found empty where it could take no lock.
 void retire_emptied(slab& s) noexcept {
     cold_section here;
-    // relaxed: slot held. By now the slab may be somebody else's, or active: then there is nothing to do.
+    // relaxed: slot held. By now the slab may be somebody else's, or have live blocks: then there is nothing to do.
     if (is_mine(s) && (s.kind == slab_kind::owned || s.kind == slab_kind::shared) &&
         s.place == slab_place::heap_partial && s.empty())
         after_local_free(s);

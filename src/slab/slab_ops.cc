@@ -152,8 +152,8 @@ void give_back_slab(sync::thread_slot& slot, slab& s) noexcept;
 void release_slab(sync::thread_slot& slot, slab& s) noexcept {
     ALLOT_ASSERT(s.place == slab_place::none && s.empty() && !s.kept);
     kmem_cache& cache = *s.cache;
-    // It is nobody's from here on: who has freed its last block on the fast path asks only afterwards whose it is (empty_slow), and
-    // by then it may be in use elsewhere. Relaxed: the slot's lock orders it for the threads of the slot.
+    // It is nobody's from here on: who has freed its last block inside a section asks only afterwards whose it is (retire_emptied in
+    // free.cc), and by then it may be in use elsewhere. Relaxed: the slot's lock orders it for the threads of the slot.
     remote_of(s).word.store(0, std::memory_order_relaxed);
     if ((cache.shape.flags & cache_typesafe_by_rcu) == 0) {
         give_back_slab(slot, s);

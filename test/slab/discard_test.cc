@@ -68,7 +68,7 @@ TEST_F(discarded_objects, come_back_from_slabs_of_threads_that_sleep_and_from_no
     const auto fill = [&] {
         const allot::scope in{gone};
         for (int i = 0; i < 150; ++i)
-            made.push_back(allot::malloc(80)); // several slabs: active, queued, full
+            made.push_back(allot::malloc(80)); // several slabs, with and without free blocks
     };
     sleeper.does(fill);
     std::thread(fill).join();
