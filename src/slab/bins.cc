@@ -27,9 +27,8 @@ constexpr std::uint32_t unasked_bytes = 16384;
 /// Most that the bins of a heap may grow to, bytes.
 constexpr std::uint32_t grown_bytes_max = 1u << 26;
 constexpr std::uint32_t blocks_max = 0xffff;
-/// A bin of larger blocks has room for few and keeps to that: the others stay with their slabs, untouched. Their addresses are multiples
-/// of so much that they fall into few sets of the processor's caches: a list through them misses at each step (650 ns for 64 blocks
-/// of 1 MiB), and the descriptors, which are spread, do not (54 ns).
+/// A bin of larger blocks has room for few and keeps to that: the others stay in their slabs, one each, which the heap keeps as long as
+/// it wants them (keep_empty), and are not touched.
 constexpr std::uint32_t growing_bytes_max = 65536;
 constexpr std::uint32_t large_blocks = 4;
 /// Room that a bin has at least after it was filled.
@@ -163,12 +162,10 @@ void fill(bin& b, free_word blocks) noexcept {
         b.max = static_cast<std::uint16_t>(count < blocks_max ? count : blocks_max);
 }
 
-bool put_into(bin& b, void* block) noexcept {
-    if (free_count(b.free) >= b.max)
-        return false;
+void put_into(bin& b, void* block) noexcept {
+    ALLOT_ASSERT(free_count(b.free) < b.max);
     *static_cast<free_word*>(block) = b.free;
     b.free = in_front(block, b.free);
-    return true;
 }
 
 void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {

@@ -40,30 +40,45 @@ bool is_mine(const slab& s) noexcept {
     return (word & remote_frozen) != 0 && remote_slot(word) == sync::tls.slot->index;
 }
 
-/// Frees into a bin or a slab that this thread holds, inside a section, if its fast path is open. `*emptied`: the slab is to be retired.
-bool free_in_section(slab& s, void* block, bool* emptied) noexcept {
+enum class local_free : std::uint8_t {
+    done,
+    emptied,   ///< done; the slab is to be retired
+    locked,    ///< it takes the slot
+    elsewhere, ///< the block has no place in this thread
+};
+
+/// True if the current group may have a bin for blocks of the slab. In a section.
+bool may_have_bin(const slab& s, page_tag tag) noexcept {
+    const auto* const h = static_cast<const heap*>(sync::tls.heap);
+    return tag.value != 0 && h != nullptr && !h->dropped && &load_payer(s.cache->payer) == h->owner &&
+           child_of(*h->owner, s.cache->shape.index) == s.cache;
+}
+
+/// Frees into a bin or a slab that this thread holds, inside a section, if its fast path is open.
+local_free free_in_section(slab& s, void* block) noexcept {
     const own_section here;
     if (!here.is_open())
-        return false;
+        return local_free::locked;
     heap* unused = nullptr;
-    if (bin* const b = bin_for(*sync::tls.slot, s, page_tag_of(block), &unused)) {
+    const page_tag tag = page_tag_of(block);
+    if (bin* const b = bin_for(*sync::tls.slot, s, tag, &unused)) {
         if (free_count(b->free) < b->max) {
             debug_on_free(s, block);
-            return put_into(*b, block);
+            put_into(*b, block);
+            return local_free::done;
         }
-        if (s.capacity != 1)
-            return false;
+        if (s.capacity != 1 || !is_mine(s))
+            return local_free::locked;
     }
     if (!is_mine(s))
-        return false;
+        return may_have_bin(s, tag) ? local_free::locked : local_free::elsewhere;
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared)
         uncharge_shared_by_holder(s, block);
     push(s, block);
     if (s.place == slab_place::heap_full)
         make_partial(s);
-    *emptied = s.place == slab_place::heap_partial && s.empty() && !keep_empty(s);
-    return true;
+    return s.place == slab_place::heap_partial && s.empty() && !keep_empty(s) ? local_free::emptied : local_free::done;
 }
 
 /// The same with the slot held; a full bin makes room.
@@ -77,7 +92,8 @@ bool free_local(slab& s, void* block) noexcept {
     if (b != nullptr) {
         if (make_room(*h, tag.bin_offset >> bin_shift)) {
             debug_on_free(s, block);
-            return put_into(*b, block);
+            put_into(*b, block);
+            return true;
         }
     }
     if (!is_mine(s))
@@ -195,13 +211,10 @@ void retire_emptied(slab& s) noexcept {
 }
 
 void free_object(slab& s, void* block) noexcept {
-    bool emptied = false;
-    if (free_in_section(s, block, &emptied)) {
-        if (emptied)
-            retire_emptied(s);
-        return;
-    }
-    if (nested() || !free_local(s, block))
+    const local_free how = free_in_section(s, block);
+    if (how == local_free::emptied)
+        retire_emptied(s);
+    else if (how != local_free::done && (how == local_free::elsewhere || nested() || !free_local(s, block)))
         free_remote(s, block);
 }
 

@@ -33,7 +33,7 @@ void free_tables(heap& h) noexcept {
     }
     h.bins = h.fast = empty_table;
     h.partial = nullptr;
-    h.capacity = cache_count_max;
+    h.capacity = small_capacity;
 }
 
 /// Makes room in a thread that has many heaps: drops the one that was entered longest ago and has no scope inside.
@@ -82,7 +82,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
             return nullptr;
         }
         h->bins = h->fast = empty_table;
-        h->capacity = cache_count_max;
+        h->capacity = small_capacity;
         h->owner = &owner;
         h->slot = &slot;
         heaps.all.push_back(*h);
@@ -115,6 +115,10 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
     std::uint32_t capacity = small_capacity;
     while (capacity <= index)
         capacity *= 2;
+    if (&h == &heaps_of(*h.slot).root) { // its tables have room for all
+        h.capacity = capacity;
+        return true;
+    }
     void* const memory = metadata_alloc_raw(table_bytes(capacity), over);
     if (memory == nullptr)
         return false;
@@ -256,7 +260,8 @@ void construct_heaps(sync::thread_slot& slot) noexcept {
     heaps.shared.bins = heaps.shared.fast = empty_table;
     heaps.root.partial = heaps.root_partial;
     heaps.shared.partial = heaps.shared_partial;
-    heaps.root.capacity = heaps.shared.capacity = cache_count_max;
+    heaps.root.capacity = small_capacity;
+    heaps.shared.capacity = cache_count_max;
     heaps.root.owner = heaps.shared.owner = root_owner;
     heaps.root.slot = heaps.shared.slot = &slot;
     heaps.base = &heaps.root;

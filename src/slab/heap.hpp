@@ -70,7 +70,8 @@ struct heap {
     bin* bins = nullptr;              ///< never null; empty_table without slabs
     bin* fast = nullptr;              ///< what the fast path uses: `bins`, or empty_table where it has to stay shut
     std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null with empty_table
-    std::uint32_t capacity = 0;       ///< count of entries in both, a power of two
+    /// Count of entries in both that are used, a power of two: that of most heaps, so that a scope change need not change the mask.
+    std::uint32_t capacity = 0;
     std::uint32_t full = 0;           ///< head of the slabs without free objects
     cache_owner* owner = nullptr;     // I2
     sync::thread_slot* slot = nullptr;

@@ -50,7 +50,7 @@ void open_own(sync::thread_slot& slot) noexcept {
     if (counter::is_online(*current->owner))
         open_fast_path(current->fast, current->capacity);
     else
-        open_fast_path(empty_table, cache_count_max);
+        open_fast_path(empty_table, small_capacity);
     heaps.closed.store(0, std::memory_order_relaxed); // relaxed: own thread reads it
 }
 
