@@ -3,12 +3,12 @@
 // remote: a slab's word: freers, the holder, parking, adoption and who gives the slab back.
 //
 // Idea.        push_remote_word() and take_remote_word() are the sources'. What the holders do around them (park, adopt,
-//              process_queued of slab_ops.cc) stands here in short, with the same locks and the same bits; the whole of it is
-//              modelled in verify/spin/remote_free.pml.
+//              process_queued of slab_ops.cc, a chain of bins.cc) stands here in short, with the same locks and the same
+//              bits; the whole of it is modelled in verify/spin/remote_free.pml.
 // Invariants.  Each block comes back exactly once, with what its user last wrote seen; the slab is released exactly once, empty,
 //              and never while `queued` is set; nobody touches it afterwards.
 // Checked by.  the mutants
-// Source.      src/slab/{remote.hpp,slab_ops.cc,free.cc}
+// Source.      src/slab/{remote.hpp,slab_ops.cc,free.cc,bins.cc}
 #include "slab/remote.hpp"
 
 #include "sim.hpp"
@@ -116,7 +116,19 @@ void free_block(world& w, unsigned which) {
     block& b = w.s.blocks[which];
     b.data.set(static_cast<int>(which) + 1);
     const std::uint64_t old =
-        push_remote_word<sim>(w.s.word, which + 1, [&b](std::uint16_t next) { b.link.set(next); });
+        push_remote_word<sim>(w.s.word, which + 1, 1, [&b](std::uint16_t next) { b.link.set(next); });
+    if ((old & remote_notify) != 0 && (old & remote_queued) == 0)
+        process(w);
+}
+
+/// flush() of bins.cc sends what a bin has of the slab: linked before, one exchange.
+void free_chain(world& w, unsigned first, unsigned last) {
+    w.s.blocks[first].data.set(static_cast<int>(first) + 1);
+    w.s.blocks[last].data.set(static_cast<int>(last) + 1);
+    w.s.blocks[first].link.set(static_cast<std::uint16_t>(last + 1));
+    block& end = w.s.blocks[mutant("linked_behind_the_first") ? first : last];
+    const std::uint64_t old =
+        push_remote_word<sim>(w.s.word, first + 1, 2, [&end](std::uint16_t next) { end.link.set(next); });
     if ((old & remote_notify) != 0 && (old & remote_queued) == 0)
         process(w);
 }
@@ -136,6 +148,21 @@ void push_and_take() {
         CHECK(w.s.free_blocks.get() == all_of(w));
         CHECK(w.s.word.load(relaxed) == remote_frozen);
     });
+}
+
+// One freer has a chain, and nobody holds the slab, or its holder parks it meanwhile.
+void chain_unowned() {
+    auto& w = new_world(3, remote_notify);
+    thread([&w] { free_chain(w, 0, 1); });
+    thread([&w] { free_block(w, 2); });
+    check_released(w);
+}
+void chain_parked() {
+    auto& w = new_world(3, remote_frozen);
+    thread([&w] { free_chain(w, 1, 0); });
+    thread([&w] { free_block(w, 2); });
+    thread([&w] { park(w); });
+    check_released(w);
 }
 
 // Nobody holds the slab: the freers process it.
@@ -178,7 +205,7 @@ void freeing_handler() {
     handler(1, [&w, &deferred] {
         block& b = w.s.blocks[1];
         b.data.set(2);
-        const std::uint64_t old = push_remote_word<sim>(w.s.word, 2, [&b](std::uint16_t next) { b.link.set(next); });
+        const std::uint64_t old = push_remote_word<sim>(w.s.word, 2, 1, [&b](std::uint16_t next) { b.link.set(next); });
         if ((old & remote_notify) != 0 && (old & remote_queued) == 0)
             deferred.store(1, std::memory_order_release);
         else
@@ -218,7 +245,7 @@ void adopted_and_full() {
     thread([&w] {
         block& b = w.s.blocks[0];
         b.data.set(1);
-        const std::uint64_t old = push_remote_word<sim>(w.s.word, 1, [&b](std::uint16_t next) { b.link.set(next); });
+        const std::uint64_t old = push_remote_word<sim>(w.s.word, 1, 1, [&b](std::uint16_t next) { b.link.set(next); });
         if ((old & remote_frozen) != 0)
             CHECK(w.slot_made[remote_slot(old)].get() == 1); // queue_for_slot()
     });
@@ -234,6 +261,8 @@ void adopted_and_full() {
 
 constexpr scenario scenarios[] = {
     {"remote_push_and_take", push_and_take, {2, 1}},
+    {"remote_chain_unowned", chain_unowned, {3, 2}},
+    {"remote_chain_parked", chain_parked, {2, 1}},
     {"remote_unowned", unowned, {3, 2}},
     {"remote_unowned_three", unowned_three, {2, 1}},
     {"remote_parked", parked, {2, 1}},
@@ -243,7 +272,8 @@ constexpr scenario scenarios[] = {
     {"remote_adopted_and_full", adopted_and_full, {3, 2}},
 };
 
-constexpr step steps[] = {{"park_without_notify"}, {"park_ignores_queued"}, {"queued_cleared_late"}};
+constexpr step steps[] = {
+    {"park_without_notify"}, {"park_ignores_queued"}, {"queued_cleared_late"}, {"linked_behind_the_first"}};
 
 } // namespace
 
