@@ -4,7 +4,8 @@
 //
 // Idea.        One slab of BLOCKS blocks. X, the thread that holds it at first, and Y, another thread with a slot, use, adopt,
 //              exhaust and park it; Z is a thread without a slot (it uses the orphan slot, and its frees may be nested). Each
-//              frees blocks: locally if it holds the slab, else with a push on the word. Closing the group parks the slab
+//              frees blocks: locally if it holds the slab, else with a push on the word. A block in a bin is one in use: a flush
+//              frees it, and a free into a bin is seen by nobody here. Closing the group parks the slab
 //              wherever it is, and a thread that has done its part looks at its own queue now and then, as every slow path does.
 //              What the holder does inside a section of its open fast path is written as under its slot's lock: revoke.pml
 //              shows that they exclude each other.
@@ -14,10 +15,11 @@
 //
 //              here                       code (slab_ops.cc where nothing else is said)
 //              w_list, w_frozen, ...      the bits of slab_remote::word, remote.hpp
-//              push_remote                remote.hpp push_remote; free.cc push_in_section, free_remote, queue_for_slot, defer_free
+//              push_remote                remote.hpp push_remote; free.cc push_in_section, free_remote, queue_for_slot, defer_free;
+//                                         bins.cc chain::send
 //              collect                    collect, take_remote: one compare-and-swap
-//              next_slab                  next_slab, make_full, make_active
-//              local_free                 free.cc free_in_section, free_local, empty_slow; make_partial, after_local_free
+//              next_block                 next_block, first_with_block, make_full
+//              free_own                   bins.cc flush; free.cc free_in_section, free_local; make_partial, after_local_free
 //              retire, park_in, adopt     retire, park, adopt
 //              process_queued, drain      process_queued, process_own, drain_queue
 //              sweep                      free.cc sweep_deferred
@@ -52,7 +54,7 @@
 //
 //@ hold  closed            -DNOPS=2
 //@ hold  open              -DBLOCKS=3 -DNOPS=2 -DCLOSE=0
-//@ hold  eager             -DEAGER
+//@ hold  eager             -DEAGER -DNOPS=1
 //@ long  closed_three_blocks -DBLOCKS=3 -DNOPS=2
 //@ long  open_three_operations -DBLOCKS=3 -DNOPS=3 -DCLOSE=0
 //@ long  eager_three_blocks -DEAGER -DBLOCKS=3 -DNOPS=2
@@ -96,7 +98,7 @@ byte w_list, w_slot;
 bit w_frozen, w_notify, w_queued;
 
 /* The holder's part of the descriptor. */
-mtype = { none, current, heap_partial, heap_full, on_node, gone };
+mtype = { none, heap_partial, heap_full, on_node, gone };
 mtype place;
 byte home = NOBODY;
 byte free_blocks; /* on the free list */
@@ -166,12 +168,6 @@ inline retire() {
     fi
 }
 
-inline make_partial() {
-    take_list();
-    w_notify = 0;
-    place = heap_partial
-}
-
 /* Unfreezes the slab if slot `s`, which is held, is its home. */
 inline unfreeze() {
     PRESENT;
@@ -218,7 +214,7 @@ inline adopt(s) {
         w_frozen = 1;
         w_slot = s;
         w_notify = 0;
-        place = current
+        place = heap_partial
 #endif
     :: else
     fi
@@ -281,7 +277,7 @@ inline process_queued_step(s) {
         w_queued = 0;
         assert(home == s);
         if
-        :: place == heap_full && free_blocks > 0 -> make_partial()
+        :: place == heap_full && free_blocks > 0 -> place = heap_partial /* `notify` stays */
         :: else
         fi;
         if
@@ -332,34 +328,37 @@ inline drain_queue(s) {
     fi
 }
 
-/* Slot held. What a slow allocation does with the slab if the heap of this slot has it. */
-inline next_slab(s) {
+/* Slot held. What a slow allocation does with the slab if the heap of this slot has it: the whole list goes into a bin, or one block to
+   the caller; then a slab without blocks is full. */
+inline next_block(s) {
     atomic {
         if
-        :: home == s && place == current && free_blocks > 0 -> free_blocks--; in_use++ /* hands a block out */
-        :: home == s && place == current && free_blocks == 0 ->
-            if
-            :: w_list > 0 -> take_list()
-            :: else -> place = heap_partial
-            fi
         :: home == s && place == heap_partial ->
-#ifdef M_NOTIFY_LATE
-            take_list();
-            late = (free_blocks == 0);
-            place = heap_full;
-#elif defined(M_NO_NOTIFY_FULL)
-            take_list();
-            place = heap_full;
-#else
-            take_list();
-            w_notify = (free_blocks == 0);
-            place = heap_full;
-#endif
             if
-            :: free_blocks > 0 -> place = current
+            :: free_blocks == 0 -> take_list()
             :: else
+            fi;
+            if
+            :: in_use = in_use + free_blocks; free_blocks = 0
+            :: free_blocks > 1 -> free_blocks--; in_use++
             fi
         :: home != s && !closing && place != gone -> adopt(s)
+        :: else
+        fi
+    };
+    atomic {
+        if
+        :: home == s && place == heap_partial && free_blocks == 0 -> /* make_full() */
+            take_list();
+#ifdef M_NOTIFY_LATE
+            late = (free_blocks == 0);
+#elif !defined(M_NO_NOTIFY_FULL)
+            w_notify = 1;
+#endif
+            if
+            :: free_blocks == 0 -> place = heap_full
+            :: else
+            fi
         :: else
         fi
     };
@@ -374,7 +373,7 @@ inline next_slab(s) {
 #ifdef M_ADOPT_UNLOCKED
     atomic {
         if
-        :: adopting -> adopting = 0; take_list(); w_frozen = 1; w_slot = s; w_notify = 0; place = current
+        :: adopting -> adopting = 0; take_list(); w_frozen = 1; w_slot = s; w_notify = 0; place = heap_partial
         :: else
         fi
     }
@@ -423,7 +422,7 @@ inline push_remote(s) {
 inline slow_operation(s) {
     LOCK_SLOT(s)
     drain_queue(s);
-    next_slab(s)
+    next_block(s)
     UNLOCK_SLOT(s)
 }
 
@@ -435,7 +434,7 @@ inline free_own(s) {
             in_use--;
             free_blocks++;
             if
-            :: place == heap_full -> make_partial()
+            :: place == heap_full -> place = heap_partial
             :: else
             fi;
             if
@@ -559,7 +558,7 @@ proctype final() {
 init {
     atomic {
         if
-        :: place = current
+        :: place = heap_partial
         :: place = heap_full; w_notify = 1
         fi;
         if

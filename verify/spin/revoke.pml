@@ -2,10 +2,11 @@
 //
 // revoke: a thread's fast path is closed by somebody else, without the thread's help.
 //
-// Idea.        One thread with a slot, a base heap and a heap H of a group; one slab S of the group's child cache. The thread
-//              allocates and frees on the fast path, works on its own heap, changes its scope, and takes its slot's lock in the
-//              slow paths; a handler may run on top of any step of it. Revokers (reclaim, the group's offline work) close the
-//              fast path and then take S as if it were theirs.
+// Idea.        One thread with a slot, a base heap and a heap H of a group; H has a table with one bin, for the blocks of the
+//              group's child cache, and the cache one slab S. The thread allocates and frees on the fast path, works on its own
+//              heap, changes its scope, and takes its slot's lock in the slow paths; a handler may run on top of any step of
+//              it. Revokers (reclaim, the group's offline work) close the fast path and then take bin and S as if they were
+//              theirs: the bin's blocks go back to S, S to its node; the offline work frees the table.
 //              The fast path has two forms (revoke.inc): sections that end with one store, which the kernel has begin anew
 //              when a handler comes and at every membarrier (RSEQ); and read-side sections of two plain stores.
 //              The thread's stores go through a store buffer of SB entries (x86-TSO), which membarrier and every locked
@@ -17,29 +18,32 @@
 //              alloc_fast, free_fast    slab/fast_path.hpp; fast_rseq.hpp with RSEQ, fast_section.hpp without
 //              begin_section, restart   fast_rseq.hpp: the labels 104 and 103
 //              own_begin, own_end       slab/revoke.cc own_section
-//              alloc_in_section         slab/alloc.cc alloc_in_section, slab_ops.cc next_slab
-//              free_in_section          slab/free.cc free_in_section (is_mine, push)
-//              empty_slow               slab/free.cc empty_slow, slab_ops.cc keep_empty, retire
+//              alloc_in_section         slab/alloc.cc alloc_in_section, slab_ops.cc next_block, bins.cc fill
+//              free_in_section          slab/free.cc free_in_section, bins.cc bin_for, put_into
+//              retire_emptied           slab/free.cc retire_emptied, slab_ops.cc keep_empty, retire; with NO_BIN
 //              enter_scope, leave_scope slab/scope.cc, install(), enter_slow(), leave_slow()
 //              slow_alloc, open_own     slab/alloc.cc try_alloc, slab/revoke.cc cold_section, open_own; slab_ops.cc adopt
+//              slow_free, flush         slab/free.cc free_local, bins.cc make_room, flush
 //              close_thread             slab/revoke.cc close_thread, gate.hpp shut; sync/rcu.hpp wait_for_reader, real.hpp all_barrier
-//              park                     slab/slab_ops.cc park
-//              offline                  group/lifecycle.cc offline_group, slab/heap.cc drop_heap, free_dropped_heap
+//              park                     slab/heap.cc park_all, slab_ops.cc park
+//              offline                  group/lifecycle.cc offline_group, slab/heap.cc drop_heap, free_tables, free_dropped_heap
 //              h_mapped, mem[DEPTH]     thread_heaps::map, heap::depth
+//              has_bin                  the bin's tag is that of S's pages; not with NO_BIN, a cache whose links lie behind the objects
 //              NO_FAST                  thread_heaps::fast is false: nobody restarts this thread's sections
 //
-// Properties.  R1  The thread, its handler and a revoker never touch S, or H's lists, at once (assertions; no lost update of FREE).
-//              R2  No block is lost or handed out twice: free + on the remote list + on the node + in use = BLOCKS.
+// Properties.  R1  The thread, its handler and a revoker never touch the bin, S, or H's lists, at once (assertions; no lost update).
+//              R2  No block is lost or handed out twice: in the bin + free in S + on the remote list + on the node + in use = BLOCKS.
 //              R3  After close_thread() nothing opens the fast path but the thread, under its slot's lock; two passes are enough.
-//              R4  A heap is not used after it was freed, and is freed once.
+//              R4  Neither a heap nor its table is used after it was freed, and the heap is freed once.
 //              R5  Nothing is charged to the group after the offline work has moved its own share to the parent.
 //              R6  Nobody waits for ever (no invalid end state).
 // Mutants.     M_NO_MEMBARRIER      close_thread() does not drain the thread's buffer
 //              M_ONE_PASS           one pass of stores: a scope change in flight puts a table back
-//              M_TABLE_ONLY         shut() looks at the table, not at the id: work on the own heap puts the id back with the empty table
 //              M_NO_MARK            `closed` is not set: scope changes go on
 //              M_MARK_LATE          `closed` is set after the passes
-//              M_OWNER_EARLY        the slab's owner field becomes the revoker's, and it uses the slab, before the grace period
+//              M_FLUSH_EARLY        the revoker flushes the bin and takes the slab before the grace period
+//              M_NO_FLUSH           a heap is dropped with blocks in its bin: they go with the table
+//              M_MAP_STAYS          the map names a dropped heap: a free from outside the scope uses its table
 //              M_NO_WAIT            the section under way is not waited for
 //              M_OPEN_UNLOCKED      the thread opens its fast path after it gave the slot's lock back
 //              M_TEST_OUTSIDE       a scope change tests `closed` before its section
@@ -54,27 +58,29 @@
 //              M_NO_RESTART         membarrier drains the buffer and lets the section go on
 //              M_NO_SIGNAL_RESTART  the section goes on after a handler
 //              M_TWO_STORES         the list and its count are two stores: a restart in between takes a block twice
-//              M_OWNER_OUTSIDE      the slab's owner is compared before the section
-//              M_ID_OPEN            the id is put back for a thread that nobody restarts
+//              M_TAG_OUTSIDE        the table is loaded, and the bin's tag compared, before the section
+//              M_TABLE_OPEN         work on the own heap puts the heap's table back, not what it found, for a thread that nobody restarts
 // Source.      docs/design.md "The fast path".
 //
-//@ hold  one_revoker       -DNOPS=4 -DSB=2
+//@ hold  one_revoker       -DNOPS=4 -DSB=2 -DBLOCKS=3
 //@ hold  two_revokers      -DNOPS=4 -DSB=1 -DREV=2
 //@ hold  handler           -DNOPS=2 -DSB=1 -DHANDLER
-//@ hold  rseq              -DRSEQ -DNOPS=4 -DSB=2
+//@ hold  rseq              -DRSEQ -DNOPS=4 -DSB=2 -DBLOCKS=3
 //@ hold  rseq_two_revokers -DRSEQ -DNOPS=4 -DSB=1 -DREV=2
 //@ hold  rseq_handler      -DRSEQ -DNOPS=3 -DSB=1 -DHANDLER
 //@ hold  rseq_buffer       -DRSEQ -DNOPS=2 -DSB=2 -DHANDLER
 //@ hold  no_fast_path      -DRSEQ -DNO_FAST -DNOPS=2 -DSB=1 -DHANDLER
+//@ hold  no_bin            -DRSEQ -DNO_BIN -DNOPS=3 -DSB=1
 //@ long  six_operations    -DNOPS=6 -DSB=2 -DREV=2
 //@ long  rseq_operations   -DRSEQ -DNOPS=5 -DSB=2 -DREV=2
 //@ long  rseq_all          -DRSEQ -DNOPS=2 -DSB=2 -DREV=2 -DHANDLER
 //@ fail  M_NO_MEMBARRIER | -DRSEQ
 //@ fail  M_ONE_PASS | -DRSEQ
-//@ fail  M_TABLE_ONLY | -DRSEQ
 //@ fail  M_NO_MARK | -DRSEQ
 //@ fail  M_MARK_LATE | -DRSEQ
-//@ fail  M_OWNER_EARLY | -DRSEQ
+//@ fail  M_FLUSH_EARLY | -DRSEQ
+//@ fail  M_NO_FLUSH | -DRSEQ
+//@ fail  M_MAP_STAYS | -DRSEQ
 //@ fail  M_NO_WAIT | -DRSEQ
 //@ fail  M_OPEN_UNLOCKED | -DRSEQ
 //@ fail  M_TEST_OUTSIDE | -DRSEQ
@@ -88,8 +94,8 @@
 //@ fail  M_NO_RESTART -DRSEQ
 //@ fail  M_NO_SIGNAL_RESTART -DRSEQ -DHANDLER
 //@ fail  M_TWO_STORES -DRSEQ | -DRSEQ -DHANDLER
-//@ fail  M_OWNER_OUTSIDE -DRSEQ
-//@ fail  M_ID_OPEN -DRSEQ -DNO_FAST
+//@ fail  M_TAG_OUTSIDE -DRSEQ
+//@ fail  M_TABLE_OPEN -DRSEQ -DNO_FAST
 
 #ifndef NOPS
 #define NOPS 3 /* operations of the thread */
@@ -100,7 +106,14 @@
 #ifndef REV
 #define REV 1 /* 1: the offline work; 2: the offline work and a reclaim */
 #endif
+#ifndef BLOCKS
 #define BLOCKS 2
+#endif
+#ifdef NO_BIN
+#define has_bin 0
+#else
+#define has_bin 1
+#endif
 #ifdef NO_FAST
 #define is_fast 0 /* thread_heaps::fast */
 #else
@@ -109,15 +122,15 @@
 
 /* Shared memory, as others see it. */
 #define SECT 0   /* reader.sections, modulo 4 */
-#define ACTIVE 1 /* tls.active */
-#define FASTID 2 /* tls.fast_id: 1 the thread's, 0 closed_id */
-#define CLOSED 3 /* thread_heaps::closed */
-#define FREE 4   /* blocks on S's free list */
+#define BINS 1   /* tls.bins */
+#define CLOSED 2 /* thread_heaps::closed */
+#define BIN 3    /* blocks in H's bin */
+#define SFREE 4  /* blocks on S's free list */
 #define DEPTH 5  /* H.depth */
 #define NVARS 6
 byte mem[NVARS];
 
-#define EMPTY 0   /* values of ACTIVE: empty_table, */
+#define EMPTY 0   /* values of BINS: empty_table, */
 #define TABLE_H 1 /* H's table, */
 #define TABLE_B 2 /* the base heap's */
 
@@ -126,12 +139,10 @@ byte sb_var[SB], sb_val[SB], sb_n;
 
 /* Written under the slot's lock only, so no buffer. */
 bit slot_locked;
-byte h_active;   /* H.active: EMPTY while it has no tables */
-bit h_entry;     /* H's table names S */
+byte h_active;   /* H.bins: EMPTY while it has no tables */
 bit h_mapped;    /* the map names H */
-bit h_made, h_dropped, h_freed;
-bit s_owner;     /* S.owner: 1 the thread's id; 0 nobody */
-bit s_frozen;    /* S is in this slot */
+bit h_made, h_dropped, h_freed; /* dropped: the table is freed, too */
+bit s_frozen;    /* S is in H */
 byte node_free;  /* blocks of S while it is on its node */
 byte remote;     /* blocks on S's remote list */
 
@@ -184,14 +195,13 @@ end:
 }
 inline locked_operation() { sb_n == 0 } /* waits until the buffer has drained, as a locked instruction does */
 
-inline move_to_node(free) {
-    s_owner = 0;
-    h_entry = 0;
-    s_frozen = 0;
-    node_free = free + remote;
-    remote = 0;
-    mem[FREE] = 0
-}
+/* bin_for() */
+#define h_has_bin (has_bin && h_active == TABLE_H && (s_frozen || h_mapped))
+#ifdef M_NO_ONLINE_TEST
+#define may_charge in_h
+#else
+#define may_charge (in_h && online)
+#endif
 
 #include "revoke.inc"
 
@@ -200,13 +210,11 @@ inline move_to_node(free) {
 inline lock_slot() {
     busy = 1;
     d_step { sb_n == 0 && !slot_locked -> slot_locked = 1 };
-    mem[FASTID] = 0; /* store_closed(tls) */
-    mem[ACTIVE] = EMPTY;
+    mem[BINS] = EMPTY; /* close_own() */
     sb_n == 0 /* what a handler stored meanwhile: from here on the thread reads and writes past its buffer */
 }
 inline open_own() {
-    mem[ACTIVE] = (in_h -> (online -> h_active : EMPTY) : TABLE_B) * is_fast;
-    mem[FASTID] = is_fast;
+    mem[BINS] = (in_h -> (online -> h_active : EMPTY) : TABLE_B) * is_fast;
     mem[CLOSED] = 0
 }
 inline unlock_slot() {
@@ -237,9 +245,7 @@ inline slow_alloc() {
             if
             :: !s_frozen ->
                 s_frozen = 1;
-                s_owner = 1;
-                h_entry = 1;
-                mem[FREE] = node_free + remote;
+                mem[SFREE] = node_free + remote;
                 node_free = 0;
                 remote = 0
             :: else
@@ -248,6 +254,22 @@ inline slow_alloc() {
         fi;
         owner_touches = 0
     };
+    unlock_slot()
+}
+
+/* Into the bin, which makes room if it is full; else back to S, or to whoever has that. */
+inline slow_free() {
+    lock_slot();
+    if
+    :: d_step { h_has_bin -> touch_bin(); flush(); mem[BIN] = mem[BIN] + 1; owner_touches = 0 }
+    :: d_step { h_has_bin -> touch_bin(); mem[BIN] = mem[BIN] + 1; owner_touches = 0 }
+#ifdef NO_BIN
+    :: d_step { s_frozen -> touch_s(); mem[SFREE] = mem[SFREE] + 1; owner_touches = 0 }
+    :: d_step { !s_frozen -> remote++ }
+#else
+    :: d_step { !h_has_bin -> remote++ }
+#endif
+    fi;
     unlock_slot()
 }
 
@@ -279,7 +301,7 @@ inline enter_scope() {
         d_step { assert(!h_freed && !h_dropped); free_seen = load(DEPTH) };
         store(DEPTH, free_seen + 1);
         in_h = 1;
-        store(ACTIVE, h_active * is_fast);
+        store(BINS, h_active * is_fast);
         leave()
     :: else ->
         leave();
@@ -311,13 +333,13 @@ inline leave_scope() {
         store(DEPTH, free_seen - 1);
 #ifdef M_LATE_DROP_TEST
         in_h = 0;
-        store(ACTIVE, TABLE_B * is_fast);
+        store(BINS, TABLE_B * is_fast);
         leave();
         d_step { assert(!h_freed); table = h_dropped && load(DEPTH) == 0 };
 #else
         table = h_dropped && load(DEPTH) == 0; /* read inside */
         in_h = 0;
-        store(ACTIVE, TABLE_B * is_fast);
+        store(BINS, TABLE_B * is_fast);
         leave();
 #endif
         if
@@ -345,7 +367,7 @@ proctype thread() provided (!handler_runs) {
         :: d_step { held > 0 -> held-- }; free_fast(THREAD)
         :: d_step { held > 0 -> held-- }; free_in_section()
         :: in_h -> alloc_in_section()
-        :: mem[FREE] == BLOCKS -> empty_slow()
+        :: d_step { held > 0 -> held-- }; slow_free()
         :: slow_alloc()
         :: !in_h -> enter_scope()
         :: in_h -> leave_scope()
@@ -413,8 +435,7 @@ inline close_thread() {
 #ifndef M_NO_MARK
         assert(passes <= 2); /* R3 */
 #endif
-        mem[FASTID] = 0;
-        mem[ACTIVE] = EMPTY;
+        mem[BINS] = EMPTY;
         all_barrier();
 #ifndef M_NO_WAIT
         seen = mem[SECT];
@@ -427,11 +448,7 @@ inline close_thread() {
         break
 #else
         if
-#ifdef M_TABLE_ONLY
-        :: mem[ACTIVE] != EMPTY && passes < 3
-#else
-        :: (mem[ACTIVE] != EMPTY || mem[FASTID] != 0) && passes < 3
-#endif
+        :: mem[BINS] != EMPTY && passes < 3
         :: else -> break
         fi
 #endif
@@ -442,28 +459,34 @@ inline close_thread() {
     atomic { passes = 0; seen = 0 }
 }
 
-/* Two steps, so that who touches S meanwhile is seen. */
+/* park_all(). Two steps, so that who touches bin or S meanwhile is seen. */
 inline park() {
     d_step {
         assert(!owner_touches); /* R1 */
         revoker_touches = 1;
-        seen = mem[FREE]
+        seen = mem[BIN];
+        seen_free = mem[SFREE]
     };
     d_step {
         assert(!owner_touches);
         revoker_touches = 0;
+        mem[BIN] = seen;
+        mem[SFREE] = seen_free;
+#ifndef M_NO_FLUSH
+        flush();
+#endif
         if
-        :: s_frozen ->
-            move_to_node(seen)
+        :: s_frozen -> move_to_node()
         :: else
         fi;
-        seen = 0
+        seen = 0;
+        seen_free = 0
     }
 }
 
 /* The revoker makes the slab its own at once, and waits afterwards. */
 inline take_over_early() {
-#ifdef M_OWNER_EARLY
+#ifdef M_FLUSH_EARLY
     park();
 #else
     skip
@@ -472,7 +495,7 @@ inline take_over_early() {
 
 inline check_closed() {
     /* R3: nothing that the thread has stored, or will, opens it; it is out of the slot's data. */
-    assert(mem[ACTIVE] == EMPTY && mem[FASTID] == 0)
+    assert(mem[BINS] == EMPTY)
 }
 
 inline lock_other() {
@@ -480,7 +503,7 @@ inline lock_other() {
 }
 
 proctype reclaim() {
-    byte passes, seen;
+    byte passes, seen, seen_free;
     lock_other();
     take_over_early();
     close_thread();
@@ -491,7 +514,7 @@ proctype reclaim() {
 }
 
 proctype offline() {
-    byte passes, seen;
+    byte passes, seen, seen_free;
     online = 0; /* close_one() */
     lock_other();
     take_over_early();
@@ -501,7 +524,10 @@ proctype offline() {
     d_step { /* drop_heap() */
         assert(!owner_touches);
         h_active = EMPTY;
+        mem[BIN] = 0; /* the table's memory is somebody else's */
+#ifndef M_MAP_STAYS
         h_mapped = 0;
+#endif
         h_dropped = 1;
         if
 #ifdef M_DEPTH
@@ -522,7 +548,7 @@ proctype offline() {
 proctype final() {
     timeout ->
     assert(owner_done && revokers_done == REV && !slot_locked);               /* R6 */
-    assert(mem[FREE] + node_free + remote + held == BLOCKS);                  /* R2 */
+    assert(mem[BIN] + mem[SFREE] + node_free + remote + held == BLOCKS);                  /* R2 */
     assert(h_freed == (mem[DEPTH] == 0))                                      /* R4 */
 }
 
@@ -532,21 +558,19 @@ init {
         h_made = 1;
         h_mapped = 1;
         h_active = TABLE_H;
-        h_entry = 1;
         s_frozen = 1;
-        s_owner = 1;
-        mem[FREE] = BLOCKS;
-        mem[ACTIVE] = TABLE_B * is_fast;
-        mem[FASTID] = is_fast
+        mem[SFREE] = BLOCKS - has_bin;
+        mem[BIN] = has_bin;
+        mem[BINS] = TABLE_B * is_fast
     };
     atomic {
         if /* the thread begins inside a scope of the group or outside, with a block or without */
         :: skip
-        :: mem[DEPTH] = 1; in_h = 1; mem[ACTIVE] = TABLE_H * is_fast
+        :: mem[DEPTH] = 1; in_h = 1; mem[BINS] = TABLE_H * is_fast
         fi;
         if
         :: skip
-        :: mem[FREE] = BLOCKS - 1; held = 1
+        :: mem[SFREE] = mem[SFREE] - !has_bin; mem[BIN] = mem[BIN] - has_bin; held = 1
         fi;
         run store_buffer();
         run thread();
