@@ -24,7 +24,7 @@
 //              process_queued, drain      process_queued, process_own, drain_queue
 //              sweep                      free.cc sweep_deferred
 //              thread_exit                revoke.cc end_thread, sync/thread_slot.cc slot_detach
-//              close_group                group/lifecycle.cc drop_heaps_of under for_each_slot_closed
+//              close_group                group/lifecycle.cc drop_leaving_heaps under for_each_slot_closed
 //              q[], deferred              thread_heaps::queue; free.cc deferred
 //
 // Properties.  F1  The slab is given back once, with all its blocks on its free list, and never while `queued` is set.
