@@ -19,7 +19,7 @@
 // Invariants.  I1  Groups in the subtree that were closed before are part of it: what they had belongs to it, or will.
 // Concurrency. any thread. Everything under the tree lock, so that verify finds marks and shares in step.
 // Lock order.  tree > slot, one at a time > node, runs.
-// Checked by.  test/group/discard_test.cc, test/torture/groups.cc
+// Checked by.  test/group/discard_test.cc, test/torture/groups.cc, verify/spin/discard_bins.pml
 // Source.      docs/lifecycle.md "Discarding a group".
 #include "slab/discard.hpp"
 #include "group/mem_cgroup.hpp"
@@ -55,9 +55,10 @@ struct left_over {
 left_over count_left(mem_cgroup& top) noexcept {
     left_over left;
     for_each_closed(top, [&](mem_cgroup& group) noexcept {
-        left.heaps += group.nr_heaps.load(std::memory_order_relaxed); // relaxed: the caller knows of all that were made
+        // (1) acquire: pairs with slab/heap.cc(2). The caller knows of all that were made.
+        left.heaps += group.nr_heaps.load(std::memory_order_acquire);
         group.own_caches.for_each([&](slab::kmem_cache& cache) noexcept {
-            left.slabs += cache.nr_slabs.load(std::memory_order_relaxed); // relaxed: as above
+            left.slabs += cache.nr_slabs.load(std::memory_order_relaxed); // relaxed: the caller knows of those, too
         });
     });
     return left;

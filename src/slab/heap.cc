@@ -246,7 +246,8 @@ void drop_heap(heap& h) noexcept {
     if (auto& place = heaps.map[map_index(*h.owner)]; place.load(std::memory_order_relaxed) == &h) // relaxed: slot held
         place.store(nullptr, std::memory_order_relaxed); // relaxed: the slot is closed
     if (!h.dropped)
-        h.owner->nr_heaps.fetch_sub(1, std::memory_order_relaxed); // relaxed: as where it was made
+        // (2) release: pairs with group/discard.cc(1): who does not count it any more finds the blocks of its bins back with their slabs.
+        h.owner->nr_heaps.fetch_sub(1, std::memory_order_release);
     h.dropped = true;
     if (h.depth == 0)
         free_dropped_heap(h);
