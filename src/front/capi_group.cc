@@ -8,6 +8,7 @@
 #include "front/entry.hpp"
 
 #include "platform/memory.hpp"
+#include "slab/scope.hpp"
 
 using namespace allot;
 using namespace allot::front;

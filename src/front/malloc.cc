@@ -6,6 +6,8 @@
 // Concurrency. any thread.
 #include "front/malloc.hpp"
 
+#include "slab/scope.hpp"
+
 #include <cstdint>
 #include <cstring>
 

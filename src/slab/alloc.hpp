@@ -32,9 +32,6 @@ struct fresh_block {
 /// Who pays for a live block; the caller holds an RCU section. Null if it is none of ours.
 [[nodiscard]] cache_owner* payer_of(const void* block) noexcept;
 
-/// Enters the group: allocations of this thread are its own from now on. Returns what leave_scope needs. Context: task.
-heap* enter_scope(cache_owner& owner) noexcept;
-void leave_scope(heap* previous) noexcept;
 /// Sets the heap outside all scopes. False inside a scope. Context: task.
 bool set_base(cache_owner& owner) noexcept;
 /// The owner of the current scope. Context: any; no slot held.

@@ -125,6 +125,18 @@ void give_back(const heap& h, void* block, outgoing& others) noexcept {
     }
 }
 
+/// The bin may have so many blocks from now on, but not fewer than it began with.
+void shrink_to(heap& h, std::uint32_t index, std::uint32_t wanted) noexcept {
+    bin& b = h.bins[index];
+    const std::uint32_t bytes = object_bytes_at(index);
+    const std::uint32_t least = first_max(bytes);
+    const std::uint32_t fewer = wanted > least ? wanted : least;
+    flush(h, index, fewer);
+    const std::uint64_t less = b.max > fewer ? std::uint64_t{b.max - fewer} * bytes : 0;
+    h.binned_max -= static_cast<std::uint32_t>(less < h.binned_max ? less : h.binned_max);
+    b.max = static_cast<std::uint16_t>(fewer);
+}
+
 } // namespace
 
 page_tag page_tag_for(const kmem_cache& cache) noexcept {
@@ -206,16 +218,17 @@ bool make_room(heap& h, std::uint32_t index) noexcept {
 }
 
 void shrink_bin(heap& h, std::uint32_t index) noexcept {
+    const bin& b = h.bins[index];
+    if (b.tag != no_bin_tag)
+        shrink_to(h, index, b.max / 2);
+}
+
+void close_bin(heap& h, std::uint32_t index) noexcept {
     bin& b = h.bins[index];
-    if (b.tag == no_bin_tag)
-        return;
-    const std::uint32_t bytes = object_bytes_at(index);
-    const std::uint32_t least = first_max(bytes);
-    const std::uint32_t fewer = b.max / 2 > least ? b.max / 2 : least;
-    flush(h, index, fewer);
-    const std::uint64_t less = b.max > fewer ? std::uint64_t{b.max - fewer} * bytes : 0;
-    h.binned_max -= static_cast<std::uint32_t>(less < h.binned_max ? less : h.binned_max);
-    b.max = static_cast<std::uint16_t>(fewer);
+    flush(h, index, 0);
+    if (b.tag != no_bin_tag)
+        shrink_to(h, index, 0);
+    b = bin{};
 }
 
 void forget_bins(heap& h) noexcept {

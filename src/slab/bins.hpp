@@ -36,6 +36,8 @@ void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
 [[nodiscard]] bool make_room(heap& h, std::uint32_t index) noexcept;
 /// The bin may have half as many blocks as before, but what it began with; the others go. Slot held and closed.
 void shrink_bin(heap& h, std::uint32_t index) noexcept;
+/// Sends all blocks back; the bin takes none any more. Slot held and closed.
+void close_bin(heap& h, std::uint32_t index) noexcept;
 /// Leaves the blocks in the bins of `h` to whoever wipes their slabs; the bins take nothing any more. Slot held and closed.
 void forget_bins(heap& h) noexcept;
 /// The bin of the slot that takes blocks of `s`, whose pages have `tag`, and its heap; null if there is none. Slot held, or inside an

@@ -42,11 +42,7 @@ void park_cache(heap& h, const kmem_cache& root) noexcept {
     const std::uint32_t index = root.shape.index;
     if (h.partial == nullptr || index >= h.capacity)
         return;
-    flush(h, index, 0);
-    if (h.bins[index].tag != no_bin_tag) {
-        shrink_bin(h, index);
-        h.bins[index] = bin{};
-    }
+    close_bin(h, index);
     while (h.partial[index] != 0) {
         slab& s = slab_at(h.partial[index]);
         unqueue(h, s);

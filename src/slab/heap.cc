@@ -94,7 +94,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
         h->lru.unlink();
         heaps.all.push_back(*h);
     }
-    // (1) release: pairs with scope.cc(3): a scope that finds the heap sees it initialised.
+    // (1) release: pairs with scope.hpp(3): a scope that finds the heap sees it initialised.
     place.store(h, std::memory_order_release);
     return h;
 }

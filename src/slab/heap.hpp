@@ -72,8 +72,8 @@ struct heap {
     std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null with empty_table
     /// Count of entries in both that are used, a power of two: that of most heaps, so that a scope change need not change the mask.
     std::uint32_t capacity = 0;
-    std::uint32_t full = 0;           ///< head of the slabs without free objects
-    cache_owner* owner = nullptr;     // I2
+    std::uint32_t full = 0;       ///< head of the slabs without free objects
+    cache_owner* owner = nullptr; // I2
     sync::thread_slot* slot = nullptr;
     std::uint32_t depth = 0; // I3
     std::uint32_t nr_slabs = 0;

@@ -108,7 +108,8 @@ void close_thread(sync::thread_slot& slot) noexcept {
     thread_heaps& heaps = heaps_of(slot);
     heaps.closed.store(
         1,
-        std::memory_order_seq_cst); // (2) pairs with (6), scope.cc(1), scope.cc(2), by way of the barrier that follows
+        std::
+            memory_order_seq_cst); // (2) pairs with (6), scope.hpp(1), scope.hpp(2), by way of the barrier that follows
     // relaxed: slot held, so the owner neither comes nor goes.
     sync::thread_state* const thread = slot.owner.load(std::memory_order_relaxed);
     if (thread == nullptr)

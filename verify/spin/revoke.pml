@@ -21,7 +21,7 @@
 //              alloc_in_section         slab/alloc.cc alloc_in_section, slab_ops.cc next_block, bins.cc fill
 //              free_in_section          slab/free.cc free_in_section, bins.cc bin_for, put_into
 //              retire_emptied           slab/free.cc retire_emptied, slab_ops.cc keep_empty, retire; with NO_BIN
-//              enter_scope, leave_scope slab/scope.cc, install(), enter_slow(), leave_slow()
+//              enter_scope, leave_scope slab/scope.hpp, scope.cc: install(), enter_slow(), leave_slow()
 //              slow_alloc, open_own     slab/alloc.cc try_alloc, slab/revoke.cc cold_section, open_own; slab_ops.cc adopt
 //              slow_free, flush         slab/free.cc free_local, bins.cc make_room, flush
 //              close_thread             slab/revoke.cc close_thread, gate.hpp shut; sync/rcu.hpp wait_for_reader, real.hpp all_barrier
