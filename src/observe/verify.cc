@@ -56,7 +56,7 @@ struct recount {
 std::uint64_t count_free(const slab::slab& s) noexcept {
     std::uint64_t count = 0;
     for (slab::free_word list = s.free_list; list != 0 && count <= s.capacity; ++count)
-        list = slab::link_of(s.cache->shape, slab::first_free(list));
+        list = slab::behind_first(s, list);
     return count;
 }
 

@@ -24,7 +24,7 @@ namespace {
 constexpr std::uint32_t first_bytes = 8192;
 constexpr std::uint32_t first_blocks_max = 64;
 constexpr std::uint32_t unasked_bytes = 16384;
-/// Most that the bins of a heap may grow to, bytes.
+/// Most that the bins of a heap may grow to together, bytes.
 constexpr std::uint32_t grown_bytes_max = 1u << 26;
 constexpr std::uint32_t blocks_max = 0xffff;
 /// A bin of larger blocks has room for few and keeps to that: the others stay in their slabs, one each, which the heap keeps as long as
@@ -41,12 +41,20 @@ std::uint32_t first_max(std::uint32_t object_bytes) noexcept {
 
 std::uint32_t object_bytes_at(std::uint32_t index) noexcept { return root_cache_at(index)->shape.object_bytes; }
 
+/// Bytes that the bins of the heap may hold.
+std::uint64_t bytes_max(const heap& h) noexcept {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < h.capacity; ++i)
+        if (h.bins[i].tag != no_bin_tag)
+            sum += std::uint64_t{h.bins[i].max} * object_bytes_at(i);
+    return sum;
+}
+
 /// Twice as many blocks from now on. False if the bins of the heap may not have so many.
-bool grow(heap& h, bin& b, std::uint32_t object_bytes) noexcept {
-    const std::uint64_t more = std::uint64_t{b.max} * object_bytes;
-    if (object_bytes > growing_bytes_max || b.max > blocks_max / 2 || h.binned_max + more > grown_bytes_max)
+bool grow(const heap& h, bin& b, std::uint32_t object_bytes) noexcept {
+    if (object_bytes > growing_bytes_max || b.max > blocks_max / 2 ||
+        bytes_max(h) + std::uint64_t{b.max} * object_bytes > grown_bytes_max)
         return false;
-    h.binned_max += static_cast<std::uint32_t>(more);
     b.max = static_cast<std::uint16_t>(2 * b.max);
     return true;
 }
@@ -123,18 +131,6 @@ void give_back(const heap& h, void* block, outgoing& others) noexcept {
     } else {
         others.add(s, block);
     }
-}
-
-/// The bin may have so many blocks from now on, but not fewer than it began with.
-void shrink_to(heap& h, std::uint32_t index, std::uint32_t wanted) noexcept {
-    bin& b = h.bins[index];
-    const std::uint32_t bytes = object_bytes_at(index);
-    const std::uint32_t least = first_max(bytes);
-    const std::uint32_t fewer = wanted > least ? wanted : least;
-    flush(h, index, fewer);
-    const std::uint64_t less = b.max > fewer ? std::uint64_t{b.max - fewer} * bytes : 0;
-    h.binned_max -= static_cast<std::uint32_t>(less < h.binned_max ? less : h.binned_max);
-    b.max = static_cast<std::uint16_t>(fewer);
 }
 
 } // namespace
@@ -218,17 +214,19 @@ bool make_room(heap& h, std::uint32_t index) noexcept {
 }
 
 void shrink_bin(heap& h, std::uint32_t index) noexcept {
-    const bin& b = h.bins[index];
-    if (b.tag != no_bin_tag)
-        shrink_to(h, index, b.max / 2);
+    bin& b = h.bins[index];
+    if (b.tag == no_bin_tag)
+        return;
+    const std::uint32_t least = first_max(object_bytes_at(index));
+    const std::uint32_t half = b.max / 2;
+    const std::uint32_t fewer = half > least ? half : least;
+    flush(h, index, fewer);
+    b.max = static_cast<std::uint16_t>(fewer);
 }
 
 void close_bin(heap& h, std::uint32_t index) noexcept {
-    bin& b = h.bins[index];
     flush(h, index, 0);
-    if (b.tag != no_bin_tag)
-        shrink_to(h, index, 0);
-    b = bin{};
+    h.bins[index] = bin{};
 }
 
 void forget_bins(heap& h) noexcept {

@@ -84,7 +84,7 @@ void name_payer(slab& s, std::uint32_t index, char* name) noexcept {
 /// Adds the addresses of live objects of an unowned slab to the report, as far as there is room. Node held.
 void take_samples(slab& s, cache_report& report) noexcept {
     std::uint64_t is_free[(page_bytes << slab_order_max) / sizeof(void*) / 64] = {};
-    for (free_word list = s.free_list; list != 0; list = link_of(s.cache->shape, first_free(list))) {
+    for (free_word list = s.free_list; list != 0; list = behind_first(s, list)) {
         const std::uint32_t i = object_index(s, s.cache->shape, first_free(list));
         is_free[i / 64] |= std::uint64_t{1} << (i % 64);
     }

@@ -79,7 +79,6 @@ struct heap {
     std::uint32_t nr_slabs = 0;
     std::uint32_t kept = 0;        ///< bytes of the empty slabs that it keeps
     std::uint32_t keep_max = 0;    ///< how many it may keep, but for one of each cache
-    std::uint32_t binned_max = 0;  ///< bytes that the bins may hold by their `max`, over what they begin with
     std::uint64_t allocations = 0; ///< count that its group does not know of yet
     cold_tally cold;               ///< of the group, until the heap is dropped
     bool gave_back = false;        ///< an empty slab went since the last new one came

@@ -368,7 +368,7 @@ bool carve(slab& s) noexcept {
 
 void* pop(slab& s) noexcept {
     void* const block = first_free(s.free_list);
-    s.free_list = s.capacity == 1 ? 0 : link_of(s.cache->shape, block); // a large block is not touched
+    s.free_list = behind_first(s, s.free_list);
     return block;
 }
 
@@ -379,7 +379,7 @@ static void* pop(bin& b) noexcept {
 }
 
 void push(slab& s, void* block) noexcept {
-    if (s.capacity != 1)
+    if (s.capacity != 1) // see behind_first
         link_of(s.cache->shape, block) = s.free_list;
     s.free_list = in_front(block, s.free_list);
 }

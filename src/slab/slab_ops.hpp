@@ -46,6 +46,11 @@ ALLOT_INLINE free_word& link_of(const cache_shape& shape, void* block) noexcept 
     return *reinterpret_cast<free_word*>(static_cast<char*>(block) + shape.link_offset);
 }
 
+/// What is behind the first block of a list of the slab, which is not empty. A slab of one block keeps nothing in it.
+ALLOT_INLINE free_word behind_first(const slab& s, free_word list) noexcept {
+    return s.capacity == 1 ? 0 : link_of(s.cache->shape, first_free(list));
+}
+
 /// Moves blocks that others freed to the free list; clears and sets bits of the remote word with it.
 void collect(slab& s, std::uint64_t clear = 0, std::uint64_t set = 0) noexcept;
 /// Puts some of the blocks that were never used on the free list. False if there are none.

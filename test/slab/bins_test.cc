@@ -6,6 +6,7 @@
 #include "slab/slab_ops.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace {
 
@@ -119,7 +120,6 @@ TEST_F(bins, that_are_full_send_half_of_their_blocks_back_and_grow_when_these_ar
         slab::trim(h);
     EXPECT_EQ(h.bins[slab::class_of(size)].max, 64u) << "a thread that idles forgets what it wanted";
     EXPECT_EQ(count_in(h.bins[slab::class_of(size)]), 0u);
-    EXPECT_EQ(h.binned_max, 0u);
     EXPECT_LT(h.nr_slabs, slabs);
 }
 
@@ -204,6 +204,76 @@ TEST_F(bins, of_no_group_match_a_page_that_has_no_slab) {
     void* const shared = cold.malloc(size);
     EXPECT_EQ(slab::page_tag_of(shared).value, 0u);
     allot_free(shared);
+}
+
+TEST_F(bins, and_empty_slabs_of_a_thread_that_idles_go_back) {
+    puppet sleeper;
+    sleeper.does([&] {
+        std::vector<void*> held;
+        for (int i = 0; i < 2000; ++i)
+            held.push_back(top.malloc(size));
+        for (void* const block : held)
+            allot_free(block);
+    });
+    const allot::sync::busy_scope busy; // the executor may be at it too
+    slab::trim_idle_threads();          // sees that it has allocated since the last time
+    slab::trim_idle_threads();
+    EXPECT_EQ(top.stat().slab, 0u);
+    slab::trim_idle_threads();
+    EXPECT_EQ(top.stat().slab, 0u);
+}
+
+TEST_F(bins, are_backed_by_empty_slabs_that_the_heap_keeps_once_it_has_given_back_what_it_wanted_again) {
+    constexpr std::size_t page_run_bytes = 65536;
+    allot_test::heat(top, page_run_bytes);
+    std::vector<void*> held;
+    const auto take_and_give = [&] {
+        for (int i = 0; i < 12; ++i)
+            held.push_back(top.malloc(page_run_bytes));
+        for (void* const block : held)
+            allot_free(block);
+        held.clear();
+    };
+    take_and_give();
+    const std::uint32_t first = heap_of(top).kept;
+    for (int round = 0; round < 12; ++round)
+        take_and_give();
+    const std::uint64_t charged = top.stat().large;
+    EXPECT_GT(heap_of(top).kept, first);
+    for (int i = 0; i < 12; ++i) { // free blocks with something in them
+        held.push_back(top.malloc(page_run_bytes));
+        std::memset(held.back(), 0x5a, page_run_bytes);
+    }
+    for (void* const block : held)
+        allot_free(block);
+    held.clear();
+    allot_test::expect_books_agree("with slabs of one block");
+    EXPECT_GE(charged, 11 * page_run_bytes) << "all are kept, and charged";
+    take_and_give();
+    EXPECT_EQ(top.stat().large, charged) << "and nothing comes or goes";
+    const std::uint32_t keep_max = heap_of(top).keep_max;
+    {
+        slab::cold_section here;
+        slab::trim(*slab::find_or_make_heap(here.slot(), allot_test::inside(top), nullptr));
+    }
+    EXPECT_EQ(heap_of(top).kept, 0u);
+    EXPECT_EQ(heap_of(top).keep_max, keep_max / 2);
+    EXPECT_EQ(top.stat().large, 0u);
+}
+
+TEST_F(bins, of_blocks_that_have_a_slab_each_are_charged_as_large) {
+    constexpr std::size_t large = 65536;
+    allot_test::heat(top, large);
+    allot_test::settle_all();
+    const allot::stat before = top.stat();
+    void* const block = top.malloc(large);
+    EXPECT_EQ(of(block).kind, slab::slab_kind::owned);
+    EXPECT_EQ(of(block).capacity, 1u);
+    EXPECT_EQ(of(block).pages, large / allot::page_bytes);
+    EXPECT_EQ(top.stat().large - before.large, large);
+    EXPECT_EQ(top.stat().slab, before.slab);
+    EXPECT_EQ(allot_usable_size(block), large);
+    allot_free(block);
 }
 
 } // namespace
