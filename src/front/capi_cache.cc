@@ -95,7 +95,7 @@ void* allot_cache_alloc(allot_cache* handle) noexcept {
     const slab::cache_shape& shape = cache.shape;
     void* block = nullptr;
     if (shape.link_offset == 0 && shape.index << slab::bin_shift <= sync::tls.bin_mask)
-        block = slab::alloc_fast(shape.index << slab::bin_shift);
+        block = slab::alloc_fast(slab::bin_of_cache(shape.index));
     if (block == nullptr) {
         if (!enter() || slab::nested()) {
             errno = ENOMEM;

@@ -42,7 +42,7 @@ void* malloc_slow(std::size_t size) noexcept {
 
 void* malloc_medium(std::size_t size) noexcept {
     if (size <= slab::kmalloc_max_bytes) [[likely]]
-        if (void* const block = slab::alloc_fast(slab::medium_class_of(size) << slab::bin_shift)) [[likely]]
+        if (void* const block = slab::alloc_fast(slab::medium_bin_of(size))) [[likely]]
             return block;
     return malloc_slow(size);
 }

@@ -42,7 +42,7 @@ void* preload_malloc(std::size_t size, const void* caller) noexcept {
     if (placement_by_caller()) [[unlikely]]
         return malloc_for_caller(size, 0, caller);
     if (size > slab::small_table_max_bytes && size <= slab::kmalloc_max_bytes)
-        if (void* const block = slab::alloc_fast(slab::medium_class_of(size))) [[likely]]
+        if (void* const block = slab::alloc_fast(slab::medium_bin_of(size))) [[likely]]
             return block;
     return malloc_slow(size);
 }

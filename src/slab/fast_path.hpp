@@ -36,8 +36,10 @@ namespace allot::slab {
 ALLOT_COLD void* alloc_slow(std::uint32_t index, std::size_t request) noexcept;
 ALLOT_COLD void free_slow(void* block) noexcept;
 
-/// A block of the cache whose bin lies at `offset`, which is within the thread's table, or null if the slow path has to be taken.
-[[nodiscard]] ALLOT_INLINE void* alloc_fast(std::uint32_t offset) noexcept { return take_block(offset); }
+/// A block of the bin at this place, which is within the thread's table, or null if the slow path has to be taken.
+[[nodiscard]] ALLOT_INLINE void* alloc_fast(bin_place place) noexcept {
+    return take_block(static_cast<std::uint32_t>(place));
+}
 
 /// Frees `block` if this thread may do so without a lock. False if the slow path has to be taken.
 [[nodiscard]] ALLOT_INLINE bool free_fast(void* block) noexcept {

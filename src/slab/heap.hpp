@@ -120,8 +120,9 @@ struct thread_heaps {
     std::atomic<slab_remote*> queue{nullptr}; ///< slabs with work for this slot, pushed by others
     std::uint64_t credited = 0;               ///< thread_state::allocations that heaps know of
     std::uint64_t seen = 0;                   ///< thread_state::allocations at the last trim_idle_threads()
-    bool trimmed = false;                     ///< it has nothing idle since
-    bool fast = false;                        ///< the thread may use the fast path
+    /// It has nothing idle since. Relaxed: a hint.
+    std::atomic<bool> trimmed{false};
+    bool fast = false; ///< the thread may use the fast path
     bin root_bins[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};
     std::uint32_t shared_partial[cache_count_max]{};

@@ -258,15 +258,15 @@ void trim_idle_threads() noexcept {
         // relaxed: a figure.
         if (const std::uint64_t now = thread->allocations.load(std::memory_order_relaxed); now != heaps.seen) {
             heaps.seen = now;
-            heaps.trimmed = false;
-            want_trim(); // the next time it may be idle
-        } else if (!heaps.trimmed) {
+            heaps.trimmed.store(false, std::memory_order_relaxed);   // relaxed: a hint
+            want_trim();                                             // the next time it may be idle
+        } else if (!heaps.trimmed.load(std::memory_order_relaxed)) { // relaxed: as above
             close_thread(slot);
             trim(heaps.root);
             trim(heaps.shared);
             for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
                 trim(*h);
-            heaps.trimmed = true;
+            heaps.trimmed.store(true, std::memory_order_relaxed); // relaxed: as above
         }
     }
 }

@@ -23,6 +23,9 @@ inline constexpr std::size_t medium_step_bytes = 256;
 inline constexpr std::uint32_t kmalloc_class_count = 61;
 /// A bin of a heap has 2^4 bytes (heap.hpp); tables of bins are indexed by classes.
 inline constexpr std::uint32_t bin_shift = 4;
+/// Where the bin of a cache lies in a table of bins, bytes.
+enum class bin_place : std::uint32_t {};
+constexpr bin_place bin_of_cache(std::uint32_t index) noexcept { return bin_place{index << bin_shift}; }
 
 namespace detail {
 
@@ -80,18 +83,22 @@ inline constexpr auto bytes_table = make_bytes_table();
 
 } // namespace detail
 
-/// Offset of the bin of the class that serves `bytes`, at most small_table_max_bytes. 0 bytes are served as 1.
-ALLOT_INLINE std::uint32_t small_bin_of(std::size_t bytes) noexcept { return detail::small_table[(bytes + 7) >> 3]; }
+/// The bin of the class that serves `bytes`, at most small_table_max_bytes. 0 bytes are served as 1.
+ALLOT_INLINE bin_place small_bin_of(std::size_t bytes) noexcept {
+    return bin_place{detail::small_table[(bytes + 7) >> 3]};
+}
 
 /// Class that serves `bytes`, more than small_table_max_bytes and at most kmalloc_max_bytes.
 ALLOT_INLINE std::uint32_t medium_class_of(std::size_t bytes) noexcept {
     return detail::medium_table[(bytes - 1) / medium_step_bytes];
 }
 
+ALLOT_INLINE bin_place medium_bin_of(std::size_t bytes) noexcept { return bin_of_cache(medium_class_of(bytes)); }
+
 /// Class that serves `bytes`, at most kmalloc_max_bytes.
 ALLOT_INLINE std::uint32_t class_of(std::size_t bytes) noexcept {
     if (bytes <= small_table_max_bytes) [[likely]]
-        return small_bin_of(bytes) >> bin_shift;
+        return static_cast<std::uint32_t>(small_bin_of(bytes)) >> bin_shift;
     return medium_class_of(bytes);
 }
 

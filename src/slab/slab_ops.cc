@@ -129,6 +129,7 @@ void release_kept(heap& h, std::uint32_t but) noexcept;
 
 slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
     want_trim();
+    heaps_of(*h.slot).trimmed.store(false, std::memory_order_relaxed); // relaxed: a hint
     if (h.gave_back) {
         // What it gives back it wants again: it may keep more the next time.
         h.gave_back = false;
