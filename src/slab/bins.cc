@@ -225,6 +225,8 @@ void shrink_bin(heap& h, std::uint32_t index) noexcept {
 }
 
 void close_bin(heap& h, std::uint32_t index) noexcept {
+    if (h.bins[index].tag == no_bin_tag) // perhaps the table that all share
+        return;
     flush(h, index, 0);
     h.bins[index] = bin{};
 }
