@@ -2,9 +2,9 @@
 //
 // rseq: restartable sequences, by the area that libc registered for each thread.
 //
-// Idea.        A section is a few instructions that end with one store. The kernel has it begin anew if the thread was
-//              preempted, moved or got a signal before that store, and membarrier has the sections of all other threads begin
-//              anew. So who shuts a door and then calls membarrier_all() knows that nobody is behind it, and the section itself
+// Idea.        A section is a few instructions that end with one store. The kernel breaks it off if the thread was
+//              preempted, moved or got a signal before that store, and membarrier breaks off those of all other threads.
+//              So who shuts a door and then calls membarrier_all() knows that nobody is behind it, and the section itself
 //              pays one plain store: to the thread's word `rseq_cs`, the only one of the area that is written here.
 //              Where there is no such thing (an old kernel or libc, valgrind, qemu-user, gVisor), nobody opens the door.
 // Concurrency. any thread.
