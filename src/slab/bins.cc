@@ -59,19 +59,6 @@ bool grow(const heap& h, bin& b, std::uint32_t object_bytes) noexcept {
     return true;
 }
 
-void* pop(bin& b) noexcept {
-    void* const block = first_free(b.free);
-    b.free = *static_cast<free_word*>(block);
-    return block;
-}
-
-/// True if the slot holds `s`. Slot held.
-bool is_held_by(const slab& s, const sync::thread_slot& slot) noexcept {
-    // relaxed: nobody else changes these bits of a slab that the slot holds.
-    const std::uint64_t word = remote_of(s).word.load(std::memory_order_relaxed);
-    return (word & remote_frozen) != 0 && remote_slot(word) == slot.index;
-}
-
 /// Blocks of one slab that go back to it together, linked as its remote list is.
 struct chain {
     slab* of = nullptr;
@@ -125,7 +112,7 @@ class outgoing {
 void give_back(const heap& h, void* block, outgoing& others) noexcept {
     slab& s = *slab_of(block);
     ALLOT_ASSERT(s.kind == slab_kind::owned);
-    if (is_held_by(s, *h.slot)) {
+    if (is_held_by(s, h.slot->index)) {
         push(s, block);
         after_local_free(s);
     } else {
@@ -170,12 +157,6 @@ void fill(bin& b, free_word blocks) noexcept {
         b.max = static_cast<std::uint16_t>(count < blocks_max ? count : blocks_max);
 }
 
-void put_into(bin& b, void* block) noexcept {
-    ALLOT_ASSERT(free_count(b.free) < b.max);
-    *static_cast<free_word*>(block) = b.free;
-    b.free = in_front(block, b.free);
-}
-
 void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
     bin& b = h.bins[index];
     if (free_count(b.free) <= left)
@@ -185,7 +166,7 @@ void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
     while (free_count(b.free) > left) {
         std::size_t count = 0;
         while (count < std::size(taken) && free_count(b.free) > left)
-            taken[count++] = pop(b);
+            taken[count++] = take_from(b);
         while (count != 0)
             give_back(h, taken[--count], others);
     }
@@ -246,7 +227,7 @@ bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) no
     };
     if (tag.value == 0)
         return nullptr;
-    if (is_held_by(s, slot))
+    if (is_held_by(s, slot.index))
         return take(s.home);
     const cache_owner& payer = load_payer(s.cache->payer);
     // relaxed: the slot is held, or the section is the own thread's.

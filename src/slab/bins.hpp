@@ -27,8 +27,6 @@ page_tag page_tag_for(const kmem_cache& cache) noexcept;
 void open_bin(heap& h, const kmem_cache& cache) noexcept;
 /// Puts the list into the empty bin. Slot held, or inside an open section.
 void fill(bin& b, free_word blocks) noexcept;
-/// Puts a block into the bin, which has room. Slot held, or inside an open section.
-void put_into(bin& b, void* block) noexcept;
 /// Sends blocks back to their slabs until the bin has at most `left`. Slot held and closed.
 void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
 /// A bin without room gets some: it may have more, or half of its blocks go. False if its blocks are better left with their slabs. Slot

@@ -24,12 +24,11 @@ namespace allot::slab {
     reader.enter_fast(count);
     // Relaxed: a revoker that writes it waits for this section afterwards.
     bin& from = *reinterpret_cast<bin*>(static_cast<char*>(tls.bins.load(std::memory_order_relaxed)) + offset);
-    void* const block = first_free(from.free);
-    if (block == nullptr) [[unlikely]] {
+    if (from.free == 0) [[unlikely]] {
         reader.leave_fast(count);
         return nullptr;
     }
-    from.free = *static_cast<free_word*>(block);
+    void* const block = take_from(from);
     // Relaxed: written by this thread alone, and read as a figure.
     tls.allocations.store(tls.allocations.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 #if ALLOT_DEBUG
@@ -56,8 +55,7 @@ namespace allot::slab {
 #if ALLOT_DEBUG
     debug_on_free(*slab_of(block), block);
 #endif
-    *static_cast<free_word*>(block) = to.free;
-    to.free = in_front(block, to.free);
+    put_into(to, block);
     reader.leave_fast(count);
     return true;
 }

@@ -34,11 +34,7 @@ std::atomic<bool> late_sweep_wanted{false}; // since the last run of the work
 bool late_sweep_armed = false;              // the work's grace period began after it was wanted; executor only
 
 /// True if the calling thread's slot holds `s`. A hint unless the slot is held.
-bool is_mine(const slab& s) noexcept {
-    // relaxed: exact when the slot is held, since then nobody else changes these bits.
-    const std::uint64_t word = remote_of(s).word.load(std::memory_order_relaxed);
-    return (word & remote_frozen) != 0 && remote_slot(word) == sync::tls.slot->index;
-}
+bool is_mine(const slab& s) noexcept { return is_held_by(s, sync::tls.slot->index); }
 
 enum class local_free : std::uint8_t {
     done,
@@ -67,7 +63,7 @@ local_free free_in_section(slab& s, void* block) noexcept {
             put_into(*b, block);
             return local_free::done;
         }
-        if (s.capacity != 1 || !is_mine(s))
+        if (s.capacity != 1 || !is_mine(s)) // a large block that is not taken goes to its slab
             return local_free::locked;
     }
     if (!is_mine(s))
@@ -89,12 +85,10 @@ bool free_local(slab& s, void* block) noexcept {
     bin* b = bin_for(here.slot(), s, tag, &h);
     if (b == nullptr)
         b = open_bin_for(here.slot(), s, tag, &h);
-    if (b != nullptr) {
-        if (make_room(*h, tag.bin_offset >> bin_shift)) {
-            debug_on_free(s, block);
-            put_into(*b, block);
-            return true;
-        }
+    if (b != nullptr && make_room(*h, tag.bin_offset >> bin_shift)) {
+        debug_on_free(s, block);
+        put_into(*b, block);
+        return true;
     }
     if (!is_mine(s))
         return false;

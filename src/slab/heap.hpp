@@ -41,6 +41,19 @@ struct bin {
 };
 static_assert(sizeof(bin) == 1 << bin_shift);
 
+/// Takes a block out of the bin, which has one. Slot held, or inside a section that found the bin's table open; the next too.
+ALLOT_INLINE void* take_from(bin& b) noexcept {
+    void* const block = first_free(b.free);
+    b.free = *static_cast<free_word*>(block);
+    return block;
+}
+/// Puts a block into the bin, which has room.
+ALLOT_INLINE void put_into(bin& b, void* block) noexcept {
+    ALLOT_ASSERT(free_count(b.free) < b.max);
+    *static_cast<free_word*>(block) = b.free;
+    b.free = in_front(block, b.free);
+}
+
 } // namespace allot::slab
 
 namespace allot::sync {

@@ -34,7 +34,7 @@ struct cache_owner;
 
 inline constexpr std::uint32_t cache_count_max = 256;
 inline constexpr unsigned slab_order_max = 4; // 64 KiB
-/// Above this a slab holds one object.
+/// Above this a slab holds one object. A typed object of ALLOT_KMALLOC_MAX bytes has room below it for its link and alignment.
 inline constexpr std::uint32_t several_max_bytes = 36864;
 /// Cold objects above this are runs of pages of their own: a shared slab would hold too few.
 inline constexpr std::uint32_t shared_object_max_bytes = 2048;

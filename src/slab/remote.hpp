@@ -53,6 +53,13 @@ std::uint64_t push_remote_word(typename P::template atomic<std::uint64_t>& word,
     }
 }
 
+/// True if the slab is in a heap of the slot with `index`. A hint unless the slot is held, or the section is its thread's own.
+inline bool is_held_by(const slab& s, std::uint32_t index) noexcept {
+    // relaxed: exact where the slot is held, since then nobody else changes these bits.
+    const std::uint64_t word = remote_of(s).word.load(std::memory_order_relaxed);
+    return (word & remote_frozen) != 0 && remote_slot(word) == index;
+}
+
 /// Where a list has the block.
 inline std::uint16_t remote_place(const slab& s, const void* block) noexcept {
     return static_cast<std::uint16_t>((static_cast<const char*>(block) - start_of(s)) / 8 + 1);

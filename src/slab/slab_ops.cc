@@ -298,12 +298,17 @@ void process_own(slab& s) noexcept {
 
 } // namespace
 
-void unqueue(heap& h, slab& s) noexcept {
-    unlink(h.partial[s.cache->shape.index], s);
-    s.place = slab_place::none;
+/// The slab is not one of the empty ones that the heap keeps, or not any more.
+static void stop_keeping(heap& h, slab& s) noexcept {
     if (s.kept)
         h.kept -= static_cast<std::uint32_t>(slab_bytes(s));
     s.kept = false;
+}
+
+void unqueue(heap& h, slab& s) noexcept {
+    unlink(h.partial[s.cache->shape.index], s);
+    s.place = slab_place::none;
+    stop_keeping(h, s);
 }
 
 void unlink(std::uint32_t& head, slab& s) noexcept {
@@ -373,12 +378,6 @@ void* pop(slab& s) noexcept {
     return block;
 }
 
-static void* pop(bin& b) noexcept {
-    void* const block = first_free(b.free);
-    b.free = *static_cast<free_word*>(block);
-    return block;
-}
-
 void push(slab& s, void* block) noexcept {
     if (s.capacity != 1) // see behind_first
         link_of(s.cache->shape, block) = s.free_list;
@@ -388,22 +387,19 @@ void push(slab& s, void* block) noexcept {
 void* next_block(heap& h, std::uint32_t index) noexcept {
     bin& b = h.bins[index];
     if (b.free != 0)
-        return pop(b);
+        return take_from(b);
     slab* const s = first_with_block(h, index);
     if (s == nullptr)
         return nullptr;
+    stop_keeping(h, *s);
     if (b.tag == no_bin_tag || s->capacity == 1)
         return pop(*s);
     const free_word blocks = s->free_list;
     s->free_list = 0;
-    if (s->kept) {
-        s->kept = false;
-        h.kept -= static_cast<std::uint32_t>(slab_bytes(*s));
-    }
     if (s->carved == s->capacity)
         make_full(h, *s);
     fill(b, blocks);
-    return pop(b);
+    return take_from(b);
 }
 
 void* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {

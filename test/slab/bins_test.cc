@@ -148,7 +148,7 @@ TEST_F(bins, of_large_blocks_have_few_and_leave_the_others_untouched) {
         EXPECT_EQ(of(block).capacity, 1u);
 }
 
-TEST_F(bins, of_a_group_that_is_discarded_hand_out_nothing_that_lay_in_the_slab_of_another_thread) {
+TEST_F(bins, of_a_group_that_is_discarded_send_nothing_back_to_the_wiped_slabs_of_another_thread) {
     allot::group tenant = top.create("tenant");
     allot_test::heat(tenant, size);
     std::vector<void*> made;
