@@ -6,6 +6,7 @@
 // Concurrency. any thread.
 #include "front/malloc.hpp"
 
+#include "slab/cold.hpp"
 #include "slab/scope.hpp"
 
 #include <cstdint>
@@ -50,6 +51,11 @@ void* malloc_medium(std::size_t size) noexcept {
 void free_slow(void* block) noexcept {
     slab::free_slow(block);
     leave();
+}
+
+void free_rest(void* block) noexcept {
+    if (!slab::free_cold(block) && block != nullptr)
+        free_slow(block);
 }
 
 void* calloc_block(std::size_t count, std::size_t size) noexcept {

@@ -16,7 +16,10 @@ namespace allot::front {
 ALLOT_COLD void* malloc_slow(std::size_t size) noexcept;
 /// Above the table of small sizes; fast up to kmalloc_max_bytes.
 [[gnu::noinline]] void* malloc_medium(std::size_t size) noexcept;
+/// What is not to be put into a bin of the thread's current group.
 ALLOT_COLD void free_slow(void* block) noexcept;
+/// What free_fast() did not take; null, too.
+[[gnu::noinline]] void free_rest(void* block) noexcept;
 /// Keeps the owner of the block. Null: errno ENOMEM, the block is as it was.
 [[nodiscard]] void* realloc_block(void* block, std::size_t size) noexcept;
 [[nodiscard]] void* calloc_block(std::size_t count, std::size_t size) noexcept;
@@ -36,10 +39,8 @@ ALLOT_COLD void free_slow(void* block) noexcept;
 }
 
 ALLOT_INLINE void free_block(void* block) noexcept {
-    if (slab::free_fast(block)) [[likely]]
-        return;
-    if (block != nullptr)
-        free_slow(block);
+    if (!slab::free_fast(block)) [[unlikely]]
+        free_rest(block);
 }
 
 } // namespace allot::front

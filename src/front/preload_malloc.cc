@@ -10,6 +10,8 @@
 // Source.      malloc(3), posix_memalign(3); docs/preload.md.
 #include "front/preload_malloc.hpp"
 
+#include "slab/cold.hpp"
+
 #include <cstdlib>
 #include <cstring>
 
@@ -52,7 +54,7 @@ void* preload_aligned(std::size_t alignment, std::size_t size, const void* calle
 }
 
 void preload_free_rest(void* block) noexcept {
-    if (block != nullptr && slab::arena_contains(block))
+    if (!slab::free_cold(block) && slab::arena_contains(block))
         front::free_slow(block);
 }
 
@@ -166,7 +168,7 @@ namespace {
 
 [[gnu::destructor]] void end_preload() noexcept {
     if (!slab::nested() && enter())
-        memcg::fold_allocations(nullptr);
+        memcg::settle_figures(nullptr);
 }
 
 } // namespace

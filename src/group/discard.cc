@@ -172,13 +172,15 @@ int discard(mem_cgroup& group, allot_report* report) noexcept {
     if (&group == root_group)
         return -EBUSY;
     slab::settle_frees();
+    if (report != nullptr)
+        settle_figures(&group);
     {
         sync::busy_scope busy;
         lock_guard hold(tree_lock());
         if (const int error = close_locked(group, report); error != 0)
             return error;
-        mark(group);
         discard_held(group);
+        mark(group); // the objects in bins of the heaps, too: nobody has those bins any more
         discard_unheld(group);
         uncharge_shares(group);
     }

@@ -450,6 +450,8 @@ int close_locked(mem_cgroup& group, allot_report* report) noexcept {
 int close(mem_cgroup& group, allot_report* report) noexcept {
     if (&group == root_group)
         return -EBUSY;
+    if (report != nullptr)
+        settle_figures(&group); // of objects that threads have ready, none lives
     {
         sync::busy_scope busy;
         lock_guard hold(tree_lock());

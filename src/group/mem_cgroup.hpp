@@ -120,8 +120,9 @@ bool is_below(const counter::account& group, const counter::account& ancestor) n
 counter::byte_count reclaim(mem_cgroup& group) noexcept;
 /// Held over fork by the forking thread.
 sync::mutex& reclaim_guard() noexcept;
-/// Brings the `allocations` figure of the group (null: of all) up to date. Context: task, no lock held.
-void fold_allocations(mem_cgroup* group) noexcept;
+/// Has threads tell what they counted for the group (null: for all), and give back what they have of shared slabs for it and for those
+/// below, and do not use. Context: task, no lock held.
+void settle_figures(mem_cgroup* group) noexcept;
 /// Reads the figures. Context: task, no lock held.
 void read_stat(mem_cgroup& group, allot_stat& out) noexcept;
 /// Reads the limits. Context: any.

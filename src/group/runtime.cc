@@ -105,7 +105,7 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
     --sync::tls.busy;
     slab::requeue_after_fork();
     if (!slab::nested())
-        fold_allocations(nullptr);
+        settle_figures(nullptr);
     records_restart_counts();
 }
 

@@ -4,47 +4,55 @@
 //
 // Idea.        Everything but the count of allocations stands in the record at any time. Allocations on the fast path are
 //              counted in the thread's block; reading credits them to its heaps, and folds what these have into the record first.
+//              Blocks of shared slabs that threads have for a group and do not use go back first, so that cold groups show what lives.
 // Concurrency. any thread, Context task.
 // Lock order.  slot, then tree, one after the other.
 // Checked by.  test/group/stat_test.cc
 #include "group/mem_cgroup.hpp"
+#include "slab/cold.hpp"
 #include "slab/slab_ops.hpp"
 
 namespace allot::memcg {
 
 namespace {
 
-bool has_slabs_of(slab::thread_heaps& heaps, void* data) noexcept {
-    if (data == nullptr || data == static_cast<slab::cache_owner*>(root_group))
+bool reads_all(const mem_cgroup* group) noexcept { return group == nullptr || group == root_group; }
+
+bool has_figures_of(slab::thread_heaps& heaps, void* data) noexcept {
+    const auto* const group = static_cast<const mem_cgroup*>(data);
+    if (reads_all(group))
         return true;
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (h->owner == data)
+        if (h->owner == group || (h->cold_bins != 0 && is_below(*h->owner, *group)))
             return true;
     return false;
 }
 
 void fold_slot(sync::thread_slot& slot, void* data) noexcept {
+    const auto* const group = static_cast<const mem_cgroup*>(data);
     slab::thread_heaps& heaps = slab::heaps_of(slot);
     slab::credit(slot);
     slab::fold(heaps.root);
     // What a group has in shared slabs, the root has less.
-    const bool all = data == nullptr || data == static_cast<slab::cache_owner*>(root_group);
-    for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (all || h->owner == data)
+    for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h)) {
+        if (h->cold_bins != 0 && (reads_all(group) || is_below(*h->owner, *group)))
+            slab::flush_cold(*h);
+        if (reads_all(group) || h->owner == group)
             slab::fold(*h);
+    }
 }
 
 std::uint64_t positive(std::int64_t value) noexcept { return value > 0 ? static_cast<std::uint64_t>(value) : 0; }
 
 } // namespace
 
-void fold_allocations(mem_cgroup* group) noexcept {
-    slab::for_each_slot_closed(has_slabs_of, fold_slot, static_cast<slab::cache_owner*>(group));
+void settle_figures(mem_cgroup* group) noexcept {
+    slab::for_each_slot_closed(has_figures_of, fold_slot, group);
 }
 
 void read_stat(mem_cgroup& group, allot_stat& out) noexcept {
     using counter::charge_kind;
-    fold_allocations(&group);
+    settle_figures(&group);
     const counter::page_counter& counter = group.counter();
     // Relaxed, all of them: each figure stands for itself.
     auto own = [&](charge_kind kind) noexcept {

@@ -10,6 +10,7 @@
 #include "group/mem_cgroup.hpp"
 #include "platform/memory.hpp"
 #include "slab/cache_lifecycle.hpp"
+#include "slab/cold.hpp"
 #include "slab/metadata.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/slab_ops.hpp"
@@ -66,15 +67,23 @@ std::uint64_t live_blocks(const slab::slab& s) noexcept {
     return s.live() - slab::remote_count(word);
 }
 
+bool belongs_in(const slab::slab& s, const void* block, const slab::bin& b) noexcept {
+    if (!slab::is_cold(b))
+        return s.kind == slab::slab_kind::owned && slab::page_tag_of(block).value == b.tag;
+    return s.kind == slab::slab_kind::shared &&
+           b.tag == slab::cold_tag(slab::owner_ids(s)[slab::object_index(s, s.cache->shape, block)].load(
+                        std::memory_order_relaxed));
+}
+
 /// Blocks in bins were counted as such that live.
 void count_bins(recount& all, const slab::heap& h) noexcept {
-    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
+    for (std::uint32_t i = 0; i < h.capacity; ++i) {
         const slab::bin& b = h.bins[i];
         std::uint32_t found = 0;
         for (slab::free_word list = b.free; list != 0 && found <= slab::free_count(b.free); ++found) {
             const void* const block = slab::first_free(list);
             const slab::slab& s = *slab::slab_of(block);
-            if (slab::page_tag_of(block).value != b.tag || s.kind != slab::slab_kind::owned)
+            if (!belongs_in(s, block, b))
                 all.error("block in a bin", "another cache", s.object_bytes, static_cast<std::int64_t>(i));
             list = *static_cast<const slab::free_word*>(block);
         }

@@ -13,6 +13,7 @@
 #include "slab/alloc.hpp"
 
 #include "slab/bins.hpp"
+#include "slab/cold.hpp"
 #include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/page_alloc.hpp"
@@ -26,37 +27,10 @@ namespace allot::slab {
 namespace {
 
 constexpr unsigned reclaim_retries_max = 16;
-constexpr std::uint32_t warm_objects = 256;
-constexpr std::uint32_t warm_bytes = 32768;
-constexpr std::uint32_t warm_objects_min = 8;
-
-/// True if a (group, cache) pair gets slabs of its own after `heat` cold allocations.
-constexpr bool is_warm(std::uint32_t heat, std::uint32_t object_bytes) noexcept {
-    // heat >= warm_bytes / object_bytes, without the division.
-    return heat >= warm_objects_min && (heat >= warm_objects || (heat + std::uint64_t{1}) * object_bytes > warm_bytes);
-}
-static_assert(!is_warm(255, 64) && is_warm(256, 64) && !is_warm(31, 1024) && is_warm(32, 1024) && is_warm(10, 3000) &&
-              !is_warm(9, 3000) && !is_warm(7, 32768) && is_warm(8, 32768));
 
 /// True if a cold object of the cache is a run of pages. Typed caches know all their objects, so theirs never are.
 bool is_run(const kmem_cache& cache) noexcept {
     return cache.shape.index < kmalloc_class_count && cache.shape.object_bytes > shared_object_max_bytes;
-}
-
-void note_cold(cache_owner& owner, const kmem_cache& cache) noexcept {
-    const std::uint32_t index = cache.shape.index;
-    auto& place = owner.heat[index % heat_count];
-    // Relaxed: a heuristic; who counts at the same time may count once. The wanted bit makes the request once.
-    const std::uint32_t heat = place.load(std::memory_order_relaxed) + 1u;
-    place.store(static_cast<std::uint16_t>(heat), std::memory_order_relaxed); // relaxed: as above
-    if (!is_warm(heat, cache.shape.object_bytes)) [[likely]]
-        return;
-    const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-    auto& word = owner.wanted[index / 64];
-    // relaxed: queueing the work orders it.
-    if ((word.load(std::memory_order_relaxed) & bit) == 0 &&
-        (word.fetch_or(bit, std::memory_order_relaxed) & bit) == 0) // relaxed: as above
-        hooks.want_child(owner);
 }
 
 fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t alignment, shortage* why) noexcept {
@@ -100,36 +74,67 @@ void* hand_over(slab& s, heap& h, void* block) noexcept {
     return block;
 }
 
-void* alloc_shared(thread_heaps& heaps, heap& h, kmem_cache& cache, shortage* why) noexcept {
+void* alloc_from_cold_bin(heap& shared, heap& h, kmem_cache& cache, bin& b, counter::page_counter** over) noexcept {
+    if (b.free == 0)
+        return take_cold(shared, h, cache, b, over);
+    void* const block = take_from(b);
+    ++h.allocations;
+    debug_on_alloc(*slab_of(block), block);
+    return block;
+}
+
+/// One block, charged by itself, for heaps without a bin for it.
+void* alloc_one_shared(heap& shared, heap& h, kmem_cache& cache, shortage* why) noexcept {
     const std::uint32_t bytes = cache.shape.object_bytes;
     why->wanted = bytes;
     why->over = nullptr;
-    publish_allocations(h);
+    note_cold(*h.owner, cache, 1);
     if (!counter::try_charge_usage(*h.owner, bytes, &why->over))
         return nullptr;
-    if (void* const block = refill(heaps.shared, cache, why))
+    if (void* const block = refill(shared, cache, why))
         return hand_over(*slab_of(block), h, block);
     counter::uncharge_usage(*h.owner, bytes);
     return nullptr;
 }
 
-/// A cold allocation inside an open section, from what the thread's shared heap has. Null: take the slow path.
-void* alloc_shared_in_section(heap& shared, heap& h, kmem_cache& cache) noexcept {
-    const std::uint32_t bytes = cache.shape.object_bytes;
-    counter::page_counter* over = nullptr;
-    if (is_run(cache) || !counter::try_charge_usage(*h.owner, bytes, &over))
+void* alloc_shared(heap& shared, heap& h, kmem_cache& cache, shortage* why) noexcept {
+    publish_allocations(h);
+    bin* const b = cold_bin(h, cache, true);
+    if (b == nullptr)
+        return alloc_one_shared(shared, h, cache, why);
+    why->wanted = cache.shape.object_bytes;
+    why->over = nullptr;
+    if (b->free == 0 && !provide(shared, cache, why))
         return nullptr;
-    if (void* const block = next_block(shared, cache.shape.index)) {
-        note_cold(*h.owner, cache);
+    return alloc_from_cold_bin(shared, h, cache, *b, &why->over);
+}
+
+/// A cold allocation inside an open section, from what the thread's shared heap has. Null: take the slow path.
+void* alloc_shared_in_section(own_section& here, heap& shared, heap& h, kmem_cache& cache) noexcept {
+    const cache_shape& shape = cache.shape;
+    counter::page_counter* over = nullptr;
+    if (is_run(cache))
+        return nullptr;
+    if (has_cold_bins(shape)) {
+        bin* const b = cold_bin(h, cache, false);
+        if (b == nullptr)
+            return nullptr;
+        here.use(h.fast);
+        return alloc_from_cold_bin(shared, h, cache, *b, &over);
+    }
+    if (!counter::try_charge_usage(*h.owner, shape.object_bytes, &over))
+        return nullptr;
+    if (void* const block = next_block(shared, shape.index)) {
+        note_cold(*h.owner, cache, 1);
         return hand_over(*slab_of(block), h, block);
     }
-    counter::uncharge_usage(*h.owner, bytes);
+    counter::uncharge_usage(*h.owner, shape.object_bytes);
     return nullptr;
 }
 
 /// A block from what the thread has already, without a lock: inside a section that found the fast path open. Null: slow path.
 void* alloc_in_section(std::uint32_t index) noexcept {
-    const own_section here;
+    own_section here;
     if (!here.is_open())
         return nullptr;
     auto& tls = sync::tls;
@@ -146,7 +151,7 @@ void* alloc_in_section(std::uint32_t index) noexcept {
         }
     if (child_of(*h->owner, index) != nullptr)
         return nullptr;
-    return alloc_shared_in_section(heaps_of(*tls.slot).shared, *h, *root_cache_at(index));
+    return alloc_shared_in_section(here, heaps_of(*tls.slot).shared, *h, *root_cache_at(index));
 }
 
 void* alloc_owned(heap& h, kmem_cache& cache, shortage* why) noexcept {
@@ -176,10 +181,11 @@ void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, std::size_t r
     if (kmem_cache* const child = child_under_slot(*h.owner, index))
         return alloc_owned(h, *child, why);
     kmem_cache& root = *root_cache_at(index);
-    note_cold(*h.owner, root);
-    if (is_run(root))
+    if (is_run(root)) {
+        note_cold(*h.owner, root, 1);
         return alloc_run_for(*h.owner, request, page_bytes, why).block;
-    return alloc_shared(heaps, h, root, why);
+    }
+    return alloc_shared(heaps.shared, h, root, why);
 }
 
 /// Calls `attempt(section, heap, &why)` until it gives a block or reclaim gives up.

@@ -77,9 +77,14 @@ class slab_kind_field {
 
 /// Which bin takes the blocks of a page. Of a slab constant while one of its blocks lives.
 struct page_tag {
-    std::uint32_t value = 0;      ///< equal to the bin's; 0: no bin has it
+    std::uint32_t value = 0;      ///< equal to the bin's; up to shared_page: no bin has it
     std::uint32_t bin_offset = 0; ///< of the bin in the table of a heap, bytes
 };
+
+/// The value for pages whose blocks are each their owner's, and may go into bins for those (cold.hpp).
+inline constexpr std::uint32_t shared_page = 2;
+/// True if there may be a bin that takes all blocks of the page.
+constexpr bool names_a_bin(page_tag tag) noexcept { return tag.value > shared_page; }
 
 /// Where a slab is linked.
 enum class slab_place : std::uint8_t { none, heap_partial, heap_full, node_partial, node_full };

@@ -11,6 +11,7 @@
 #include "slab/bins.hpp"
 
 #include "slab/alloc.hpp"
+#include "slab/cold.hpp"
 #include "slab/slab_ops.hpp"
 
 #include <cstring>
@@ -111,7 +112,8 @@ class outgoing {
 
 void give_back(const heap& h, void* block, outgoing& others) noexcept {
     slab& s = *slab_of(block);
-    ALLOT_ASSERT(s.kind == slab_kind::owned);
+    if (s.kind == slab_kind::shared) // relaxed: whoever takes the block orders it
+        owner_id_at(s, s.cache->shape, block).store(0, std::memory_order_relaxed);
     if (is_held_by(s, h.slot->index)) {
         push(s, block);
         after_local_free(s);
@@ -127,12 +129,15 @@ page_tag page_tag_for(const kmem_cache& cache) noexcept {
     // an arena has.
     constexpr unsigned child_shift = 8;
     constexpr std::uint32_t tag_last = ~std::uint32_t{0};
-    if (cache.is_root() || cache.shape.link_offset != 0)
+    if (cache.is_root())
+        return has_cold_bins(cache.shape) ? page_tag{shared_page, cache.shape.index << bin_shift} : page_tag{};
+    if (cache.shape.link_offset != 0)
         return {};
     std::size_t tag = tag_last - cache.shape.index;
     if (arena_contains(&cache)) {
         tag = static_cast<std::size_t>(reinterpret_cast<const char*>(&cache) - arena.base) >> child_shift;
-        ALLOT_ASSERT(tag < tag_last - cache_count_max);
+        if (tag >= cold_tag_first) // in the last GiB of the largest arena: without bins
+            return {};
     }
     return {static_cast<std::uint32_t>(tag), cache.shape.index << bin_shift};
 }
@@ -142,6 +147,8 @@ void open_bin(heap& h, const kmem_cache& cache) noexcept {
     const std::uint32_t tag = page_tag_for(cache).value;
     if (b.tag == tag || tag == 0)
         return;
+    if (is_cold(b))
+        close_bin(h, cache.shape.index);
     ALLOT_ASSERT(b.free == 0);
     b.tag = tag;
     b.flushed = false;
@@ -161,6 +168,8 @@ void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
     bin& b = h.bins[index];
     if (free_count(b.free) <= left)
         return;
+    if (const std::uint32_t count = free_count(b.free) - left; is_cold(b))
+        uncharge_cold(h, *root_cache_at(index), count);
     outgoing others;
     void* taken[64];
     while (free_count(b.free) > left) {
@@ -196,7 +205,7 @@ bool make_room(heap& h, std::uint32_t index) noexcept {
 
 void shrink_bin(heap& h, std::uint32_t index) noexcept {
     bin& b = h.bins[index];
-    if (b.tag == no_bin_tag)
+    if (b.tag == no_bin_tag || is_cold(b))
         return;
     const std::uint32_t least = first_max(object_bytes_at(index));
     const std::uint32_t half = b.max / 2;
@@ -209,12 +218,17 @@ void close_bin(heap& h, std::uint32_t index) noexcept {
     if (h.bins[index].tag == no_bin_tag) // perhaps the table that all share
         return;
     flush(h, index, 0);
+    if (is_cold(h.bins[index]))
+        h.cold_bins &= ~(std::uint64_t{1} << index);
     h.bins[index] = bin{};
 }
 
 void forget_bins(heap& h) noexcept {
-    for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i)
-        h.bins[i] = bin{};
+    if (h.bins != empty_table)
+        for (std::uint32_t i = 0; i < h.capacity; ++i)
+            h.bins[i] = bin{};
+    h.cold_bins = 0;
+    give_table_back(h);
 }
 
 bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept {
@@ -225,7 +239,7 @@ bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) no
         *of = h;
         return &h->bins[index];
     };
-    if (tag.value == 0)
+    if (!names_a_bin(tag))
         return nullptr;
     if (is_held_by(s, slot.index))
         return take(s.home);
@@ -236,7 +250,7 @@ bin* bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) no
 
 bin* open_bin_for(sync::thread_slot& slot, const slab& s, page_tag tag, heap** of) noexcept {
     auto* const h = static_cast<heap*>(sync::tls.heap);
-    if (tag.value == 0 || h == nullptr || h->slot != &slot || h->dropped)
+    if (!names_a_bin(tag) || h == nullptr || h->slot != &slot || h->dropped)
         return nullptr;
     sync::rcu_guard section;
     kmem_cache& cache = *s.cache;

@@ -10,6 +10,7 @@
 // Lock order.  slot > node > page_alloc; none when nested.
 #include "slab/alloc.hpp"
 #include "slab/bins.hpp"
+#include "slab/cold.hpp"
 #include "slab/deferred_free.hpp"
 #include "slab/discard.hpp"
 #include "slab/obj_cgroup.hpp"
@@ -46,7 +47,7 @@ enum class local_free : std::uint8_t {
 /// True if the current group may have a bin for blocks of the slab. In a section.
 bool may_have_bin(const slab& s, page_tag tag) noexcept {
     const auto* const h = static_cast<const heap*>(sync::tls.heap);
-    return tag.value != 0 && h != nullptr && !h->dropped && &load_payer(s.cache->payer) == h->owner &&
+    return names_a_bin(tag) && h != nullptr && !h->dropped && &load_payer(s.cache->payer) == h->owner &&
            child_of(*h->owner, s.cache->shape.index) == s.cache;
 }
 
@@ -66,6 +67,8 @@ local_free free_in_section(slab& s, void* block) noexcept {
         if (s.capacity != 1 || !is_mine(s)) // a large block that is not taken goes to its slab
             return local_free::locked;
     }
+    if (cold_bin_for(s, block) != nullptr) // it is full
+        return local_free::locked;
     if (!is_mine(s))
         return may_have_bin(s, tag) ? local_free::locked : local_free::elsewhere;
     debug_on_free(s, block);
@@ -88,6 +91,12 @@ bool free_local(slab& s, void* block) noexcept {
     if (b != nullptr && make_room(*h, tag.bin_offset >> bin_shift)) {
         debug_on_free(s, block);
         put_into(*b, block);
+        return true;
+    }
+    if (bin* const cold = cold_bin_for(s, block)) {
+        make_cold_room(*static_cast<heap*>(sync::tls.heap), s.cache->shape.index);
+        debug_on_free(s, block);
+        put_into(*cold, block);
         return true;
     }
     if (!is_mine(s))

@@ -7,6 +7,7 @@
 // Lock order.  slot > node, metadata.
 #include "slab/heap.hpp"
 
+#include "slab/cold.hpp"
 #include "slab/metadata.hpp"
 #include "slab/obj_cgroup.hpp"
 #include "slab/slab_ops.hpp"
@@ -27,6 +28,7 @@ std::size_t table_bytes(std::uint32_t capacity) noexcept { return capacity * siz
 std::size_t queues_bytes(std::uint32_t capacity) noexcept { return capacity * sizeof(std::uint32_t); }
 
 void free_tables(heap& h) noexcept {
+    give_table_back(h);
     if (h.partial != nullptr) {
         metadata_free(h.bins, table_bytes(h.capacity));
         metadata_free(h.partial, queues_bytes(h.capacity));
@@ -127,6 +129,7 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
         metadata_free(memory, table_bytes(capacity));
         return false;
     }
+    close_cold(h); // few, and perhaps in the thread's table
     bin* const bins = new (memory) bin[capacity];
     if (h.partial != nullptr)
         for (std::uint32_t i = 0; i < h.capacity; ++i) {
@@ -142,6 +145,7 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
 }
 
 void park_all(heap& h) noexcept {
+    close_cold(h);
     if (h.partial != nullptr)
         for (std::uint32_t i = 0; i < h.capacity; ++i) {
             flush(h, i, 0);
@@ -240,8 +244,8 @@ void free_dropped_heap(heap& h) noexcept {
 void drop_heap(heap& h) noexcept {
     thread_heaps& heaps = heaps_of(*h.slot);
     credit(*h.slot);
-    fold(h);
     park_all(h);
+    fold(h);
     free_tables(h);
     if (auto& place = heaps.map[map_index(*h.owner)]; place.load(std::memory_order_relaxed) == &h) // relaxed: slot held
         place.store(nullptr, std::memory_order_relaxed); // relaxed: the slot is closed

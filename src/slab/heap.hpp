@@ -8,11 +8,12 @@
 //              bin has too many, half of them go back to their slabs (bins.cc).
 //              A thread has a heap for the root, one for shared slabs, which have no bins, and one for each group that it was
 //              in; a small map finds them by group. The bins are a table of its own, so that a group without slabs of its own
-//              points to one static table of empty bins and costs 128 bytes a thread.
+//              points to one static table of empty bins, or borrows the thread's (cold.hpp), and costs 128 bytes a thread.
 // Invariants.  I1  A slab in a heap is frozen, its slot bits are the heap's slot, and `home` is the heap.
 //              I2  A heap holds one reference on its group until it is dropped.
 //              I3  depth > 0 while a scope of the thread is inside: then the heap is not dropped.
-//              I4  A bin with a tag holds blocks of slabs with that tag only: all are charged to the heap's group.
+//              I4  A bin with a tag holds blocks of slabs with that tag only, or of its owner (cold.hpp I1): all are charged to the
+//                  heap's group.
 //              I5  What `cold` holds is told before the heap is dropped, and so before the group puts its owner. A dropped heap
 //                  puts nothing together.
 // Concurrency. everything under the slot's lock, or by the thread itself inside a read-side section that found its fast path
@@ -67,8 +68,9 @@ struct shut_table {
 
 namespace allot::slab {
 
-/// What a thread allocated in shared slabs, less what it freed there, that the group's owner and shares do not know of yet: from a few
-/// dozen objects on, and when it leaves the group, it tells them. The charge itself is made at once. Relaxed accesses: written by who may work on the heap; others read them under the slot's lock, as figures.
+/// What a thread took of shared slabs, less what it gave back, that the group's owner and shares do not know of yet: from a few dozen
+/// objects on, and when it leaves the group, it tells them. The charge itself is made at once. Relaxed accesses: written by who may work
+/// on the heap; others read them under the slot's lock, as figures.
 struct cold_tally {
     std::atomic<std::int64_t> objects{0}; ///< references on the group's obj_cgroup
     std::atomic<std::int64_t> bytes{0};   ///< of the group's own share, and less of the root's
@@ -94,6 +96,7 @@ struct heap {
     std::uint32_t keep_max = 0;    ///< how many it may keep, but for one of each cache
     std::uint64_t allocations = 0; ///< count that its group does not know of yet
     cold_tally cold;               ///< of the group, until the heap is dropped
+    std::uint64_t cold_bins = 0;   ///< a bit for each bin with blocks of shared slabs (cold.hpp)
     bool gave_back = false;        ///< an empty slab went since the last new one came
     bool dropped = false;          ///< its group is closed: goes when depth is 0
     base::list_node lru;           ///< in thread_heaps::all, by the time of their last slow entry
@@ -136,6 +139,10 @@ struct thread_heaps {
     /// It has nothing idle since. Relaxed: a hint.
     std::atomic<bool> trimmed{false};
     bool fast = false; ///< the thread may use the fast path
+    heap* borrower = nullptr; ///< heap without a table of its own that uses `lent`
+    bin lent[small_capacity]{};
+    /// Cold blocks that came back to bins, by cache. Relaxed: own thread, a heuristic.
+    std::atomic<std::uint8_t> came_back[small_capacity]{};
     bin root_bins[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};
     std::uint32_t shared_partial[cache_count_max]{};
@@ -184,6 +191,8 @@ class own_section {
     own_section& operator=(const own_section&) = delete;
 
     bool is_open() const noexcept { return open_; }
+    /// The table of the fast path from the section's end on; it goes with the mask that is set.
+    void use(bin* table) noexcept { table_ = table; }
 
   private:
     std::uint64_t count_ = 0;

@@ -165,6 +165,17 @@ inline std::atomic<std::uint32_t>* owner_ids(const slab& s) noexcept {
     return reinterpret_cast<std::atomic<std::uint32_t>*>(start_of(s) + slab_bytes(s)) - s.capacity;
 }
 
+/// The same for one object of a slab of 2^n pages, from its address.
+ALLOT_INLINE std::atomic<std::uint32_t>& owner_id_at(const slab& s, const cache_shape& shape,
+                                                     const void* block) noexcept {
+    const auto* const at = static_cast<const char*>(block);
+    const std::size_t bytes = slab_bytes(s);
+    const std::size_t offset = static_cast<std::size_t>(at - arena.base) & (bytes - 1); // such runs are aligned
+    const auto index = static_cast<std::size_t>((offset * shape.reciprocal) >> 32);
+    auto* const end = reinterpret_cast<std::atomic<std::uint32_t>*>(const_cast<char*>(at) - offset + bytes);
+    return *(end - s.capacity + index);
+}
+
 /// The root cache with `index`, or null. Context: any.
 kmem_cache* root_cache_at(std::uint32_t index) noexcept;
 

@@ -9,6 +9,7 @@
 #include "slab/scope.hpp"
 
 #include "slab/alloc.hpp"
+#include "slab/cold.hpp"
 
 namespace allot::slab {
 
@@ -43,7 +44,11 @@ void leave_slow(heap* previous) noexcept {
     if (left == nullptr || left->depth == 0)
         return; // the thread's exit hook was here: the heaps of its scopes are gone
     credit(here.slot());
-    detail::tell_cold(*left);
+    // Who looks at the group from outside sees what was allocated before the thread left it, and no more.
+    if (left != previous)
+        close_cold(*left);
+    if (detail::leaves_much(*left))
+        fold(*left);
     sync::tls.heap = previous;
     if (--left->depth == 0 && left->dropped)
         free_dropped_heap(*left);

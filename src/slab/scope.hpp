@@ -40,10 +40,11 @@ ALLOT_INLINE void credit_own(thread_heaps& heaps, heap& current) noexcept {
     heaps.credited = now;
 }
 
-/// Who looks at the group from outside sees what was allocated before the thread left it. Slot held, or inside the own section.
-ALLOT_INLINE void tell_cold(heap& left) noexcept {
-    if (left.cold.bytes.load(std::memory_order_relaxed) != 0) [[unlikely]] // relaxed: own
-        fold(left);
+/// True if something of the thread's is to be told, or given back, when it leaves: then leave_slow() does. Slot held, or inside the own
+/// section.
+ALLOT_INLINE bool leaves_much(const heap& left) noexcept {
+    return (static_cast<std::uint64_t>(left.cold.bytes.load(std::memory_order_relaxed)) | left.cold_bins) !=
+           0; // relaxed: own
 }
 
 } // namespace detail
@@ -86,9 +87,9 @@ ALLOT_INLINE void leave_scope(heap* previous) noexcept {
     auto* const left = static_cast<heap*>(tls.heap);
     // (2) acquire: pairs with revoke.cc(2), as (1).
     thread_heaps& heaps = heaps_of(*tls.slot);
-    if (heaps.closed.load(std::memory_order_acquire) == 0 && left->depth > 0) [[likely]] {
+    if (heaps.closed.load(std::memory_order_acquire) == 0 && left->depth > 0 && !detail::leaves_much(*left))
+        [[likely]] {
         detail::credit_own(heaps, *left);
-        detail::tell_cold(*left);
         const bool last_of_dropped =
             --left->depth == 0 && left->dropped; // read inside: afterwards a revoker may free it
         detail::install(*previous);

@@ -7,6 +7,7 @@
 // Lock order.  slot > node > page_alloc.
 #include "slab/slab_ops.hpp"
 
+#include "slab/cold.hpp"
 #include "slab/debug.hpp"
 #include "slab/discard.hpp"
 #include "slab/page_alloc.hpp"
@@ -384,14 +385,20 @@ void push(slab& s, void* block) noexcept {
     s.free_list = in_front(block, s.free_list);
 }
 
+slab* block_source(heap& h, std::uint32_t index) noexcept {
+    slab* const s = first_with_block(h, index);
+    if (s != nullptr)
+        stop_keeping(h, *s);
+    return s;
+}
+
 void* next_block(heap& h, std::uint32_t index) noexcept {
     bin& b = h.bins[index];
     if (b.free != 0)
         return take_from(b);
-    slab* const s = first_with_block(h, index);
+    slab* const s = block_source(h, index);
     if (s == nullptr)
         return nullptr;
-    stop_keeping(h, *s);
     if (b.tag == no_bin_tag || s->capacity == 1)
         return pop(*s);
     const free_word blocks = s->free_list;
@@ -402,19 +409,23 @@ void* next_block(heap& h, std::uint32_t index) noexcept {
     return take_from(b);
 }
 
-void* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
+bool provide(heap& h, kmem_cache& cache, shortage* why) noexcept {
     const std::uint32_t index = cache.shape.index;
-    if (void* const block = next_block(h, index))
-        return block;
-    if (sweep_some_full(h, index))
-        if (void* const block = next_block(h, index))
-            return block;
+    if (block_source(h, index) != nullptr || (sweep_some_full(h, index) && block_source(h, index) != nullptr))
+        return true;
     slab* s = adopt(h, cache);
     if (s == nullptr)
         s = new_slab(h, cache, why);
     if (s == nullptr)
-        return nullptr;
+        return false;
     queue_first(h, *s);
+    return true;
+}
+
+void* refill(heap& h, kmem_cache& cache, shortage* why) noexcept {
+    const std::uint32_t index = cache.shape.index;
+    if (h.bins[index].free == 0 && !provide(h, cache, why))
+        return nullptr;
     void* const block = next_block(h, index);
     ALLOT_ASSERT(block != nullptr);
     return block;
@@ -466,6 +477,7 @@ bool keep_empty(slab& s) noexcept {
 
 void trim(heap& h) noexcept {
     h.keep_max /= 2;
+    flush_cold(h);
     for (std::uint32_t i = 0; h.partial != nullptr && i < h.capacity; ++i) {
         flush(h, i, 0);
         shrink_bin(h, i);

@@ -60,10 +60,15 @@ void* pop(slab& s) noexcept;
 /// Puts a block on the free list.
 void push(slab& s, void* block) noexcept;
 
+/// The slab of the heap that the next block of the cache with `index` comes from, or null. Slot held, or inside an open section.
+[[nodiscard]] slab* block_source(heap& h, std::uint32_t index) noexcept;
 /// The next block of what the heap has for the cache with `index`, or null; fills the bin if there is one. Slot held, or inside an open
 /// section.
 [[nodiscard]] void* next_block(heap& h, std::uint32_t index) noexcept;
-/// The same, with a slab that nobody holds or a new one if need be; null with `*why` filled in. Slot held.
+/// Sees to it that the heap has a slab with a block of the cache: one that nobody holds, or a new one. False with `*why` filled in. Slot
+/// held.
+[[nodiscard]] bool provide(heap& h, kmem_cache& cache, shortage* why) noexcept;
+/// The next block of what the heap has or gets; null with `*why` filled in. Slot held.
 [[nodiscard]] void* refill(heap& h, kmem_cache& cache, shortage* why) noexcept;
 /// Unfreezes a slab that is on no list: it goes to its cache's node, or back to page_alloc. Slot held and closed.
 void park(slab& s) noexcept;

@@ -55,7 +55,7 @@ struct alignas(cache_line_bytes) thread_slot {
     // The slab layer's part follows in the same slot.
 };
 
-inline constexpr std::size_t slot_bytes = 16384;
+inline constexpr std::size_t slot_bytes = 20480;
 inline constexpr std::uint32_t slot_count_max = 16384; ///< fewer under a small RLIMIT_AS
 
 /// Stands for "no slot". Its reader is always inside, so that no fast path is taken.

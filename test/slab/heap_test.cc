@@ -46,11 +46,14 @@ TEST_F(heaps, are_made_by_the_first_scope_and_hold_one_reference_on_the_group) {
     EXPECT_EQ(refs_of(one), before + 1) << "and gives it up at its end";
 }
 
-TEST_F(heaps, without_slabs_of_their_own_share_one_table_of_empty_bins) {
+TEST_F(heaps, without_slabs_of_their_own_have_no_table_of_their_own) {
     const allot::group one = child("one");
+    const allot::group two = child("two");
     blocks made;
     ASSERT_TRUE(made.make(one, 100, 5)); // cold
-    EXPECT_EQ(mine(one)->bins, slab::empty_table);
+    EXPECT_EQ(mine(one)->partial, nullptr);
+    ASSERT_TRUE(made.make(two, 100, 5));
+    EXPECT_EQ(mine(one)->bins, slab::empty_table) << "one at a time borrows the thread's";
     EXPECT_EQ(mine(one)->nr_slabs, 0u);
     allot_test::heat(one, 100);
     ASSERT_TRUE(made.make(one, 100, 1));

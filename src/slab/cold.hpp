@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+//
+// cold: bins of blocks of shared slabs, for groups that have no slab of their own for a class.
+//
+// Idea.        A group that needs a cold block takes some of a shared slab: they are charged to it and get its owner id together, and lie
+//              in a bin of the heap. So most cold allocations and frees touch no counter either, and usage is what the group holds,
+//              as with slabs of its own. The bin's tag is made from the owner id: a free of an object in a shared slab looks the
+//              object's owner up, and the bin takes it if it is the same. What is not used goes back, uncharged, when the thread leaves
+//              the group, at a limit, when somebody reads the group's figures, and when the thread idles.
+//              Bins need a table, and a group that is cold throughout shall not cost one: it borrows the thread's, which one heap at
+//              a time has (thread_heaps::lent).
+//
+//                  shared slab --take_cold--> [bin] --alloc_fast--> user --free_cold--> [bin] --flush--> shared slab
+//                              charged, with owner                                          uncharged, without
+//
+// Invariants.  I1  A block in a bin with a cold tag is charged to the heap's group, has its owner's id and holds a reference on it.
+//              I2  `cold_bins` of a heap has a bit for each bin with a cold tag. Its table is the lent one only if it is the borrower.
+//              I3  Only the heap that the thread is in gets cold bins, and loses them when the thread leaves it for another.
+// Concurrency. slot held and closed, or inside the own open section, as each says.
+// Lock order.  slot > node > page_alloc.
+// Checked by.  test/slab/cold_bins_test.cc, test/group/discard_test.cc
+#pragma once
+
+#include "slab/bins.hpp"
+#include "slab/fast_path.hpp"
+
+namespace allot::slab {
+
+/// The tag of bins with blocks of this owner. No child cache has one of these (page_tag_for).
+inline constexpr std::uint32_t cold_tag_end = ~std::uint32_t{0} - cache_count_max;
+inline constexpr std::uint32_t cold_tag_first = cold_tag_end - (1u << 22);
+constexpr std::uint32_t cold_tag(std::uint32_t owner_id) noexcept { return cold_tag_first + owner_id; }
+inline bool is_cold(const bin& b) noexcept { return b.tag >= cold_tag_first && b.tag < cold_tag_end; }
+
+/// True if cold objects of this shape go through bins: others keep their content while they are free, or are few in a slab.
+constexpr bool has_cold_bins(const cache_shape& shape) noexcept {
+    return shape.index < small_capacity && shape.link_offset == 0 && shape.object_bytes <= shared_object_max_bytes;
+}
+
+/// Counts cold allocations of the group; enough of them have a child made. Bins count what they take and what comes back to them, and
+/// take off what leaves them. Context: any.
+void note_cold(cache_owner& owner, const kmem_cache& cache, std::int32_t count) noexcept;
+
+/// The heap's bin for cold blocks of the cache, opened if need be; null if there is no place for one. `may_flush`: the slot is held and
+/// closed, so another heap may be made to give the thread's table back. Else inside an open section.
+[[nodiscard]] bin* cold_bin(heap& h, const kmem_cache& cache, bool may_flush) noexcept;
+/// Takes blocks of a slab that the thread's shared heap has: the first is the caller's, the others go into the bin, which is empty.
+/// Null without such a slab, or if the limit of `*over` is met. Slot held, or inside an open section.
+[[nodiscard]] void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b,
+                              counter::page_counter** over) noexcept;
+/// Tells the current group that so many cold objects of the cache came back to its bin. Context: any.
+ALLOT_COLD void note_came_back(std::uint32_t index) noexcept;
+inline constexpr std::int32_t told_at_once = 32;
+
+/// What free_fast() did not take: puts an object of a shared slab into the current heap's bin for it. False if it is none, or
+/// there is no bin with room. Context: any.
+[[nodiscard]] ALLOT_INLINE bool free_cold(void* block) noexcept {
+    if (!arena_contains(block))
+        return false;
+    const page_tag tag = page_tag_of(block);
+    if (tag.value != shared_page)
+        return false;
+    const slab& s = *slab_of(block);
+    // relaxed: who has the block was handed it.
+    const std::uint32_t id = owner_id_at(s, s.cache->shape, block).load(std::memory_order_relaxed);
+    if (!put_block({cold_tag(id), tag.bin_offset}, block))
+        return false;
+    const std::uint32_t index = tag.bin_offset >> bin_shift;
+    auto& count = heaps_of(*sync::tls.slot).came_back[index];
+    const std::uint32_t now = count.load(std::memory_order_relaxed) + 1u;   // relaxed: own, and a heuristic
+    count.store(static_cast<std::uint8_t>(now), std::memory_order_relaxed); // relaxed: as above
+    if (now % static_cast<std::uint32_t>(told_at_once) == 0) [[unlikely]]
+        note_came_back(index);
+    return true;
+}
+/// The current heap's bin for the object of a shared slab, or null. Slot held, or inside an open section.
+[[nodiscard]] bin* cold_bin_for(const slab& s, const void* block) noexcept;
+/// A cold bin without room gets some. Slot held and closed.
+void make_cold_room(heap& h, std::uint32_t index) noexcept;
+/// Uncharges blocks of the root cache that leave a cold bin. Slot held.
+void uncharge_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept;
+/// Sends what is in the heap's cold bins back. Slot held and closed.
+void flush_cold(heap& h) noexcept;
+/// The same, and the bins take nothing any more. Slot held and closed.
+void close_cold(heap& h) noexcept;
+/// The thread's table is for others again; the heap's cold bins are closed, or forgotten. Slot held and closed.
+void give_table_back(heap& h) noexcept;
+
+} // namespace allot::slab
