@@ -24,6 +24,7 @@
 #include "slab/discard.hpp"
 #include "group/mem_cgroup.hpp"
 #include "slab/bins.hpp"
+#include "slab/cold.hpp"
 #include "slab/slab_ops.hpp"
 #include "sync/test_point.hpp"
 
@@ -173,7 +174,7 @@ int discard(mem_cgroup& group, allot_report* report) noexcept {
         return -EBUSY;
     slab::settle_frees();
     if (report != nullptr)
-        settle_figures(&group);
+        slab::settle_current();
     {
         sync::busy_scope busy;
         lock_guard hold(tree_lock());

@@ -22,6 +22,7 @@
 #include "group/mem_cgroup.hpp"
 #include "group/records.hpp"
 #include "slab/cache_lifecycle.hpp"
+#include "slab/cold.hpp"
 #include "slab/discard.hpp"
 #include "slab/metadata.hpp"
 #include "slab/slab_ops.hpp"
@@ -451,7 +452,7 @@ int close(mem_cgroup& group, allot_report* report) noexcept {
     if (&group == root_group)
         return -EBUSY;
     if (report != nullptr)
-        settle_figures(&group); // of objects that threads have ready, none lives
+        slab::settle_current(); // nobody else is waited for
     {
         sync::busy_scope busy;
         lock_guard hold(tree_lock());

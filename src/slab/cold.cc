@@ -194,4 +194,12 @@ void give_table_back(heap& h) noexcept {
     h.bins = h.fast = empty_table;
 }
 
+void settle_current() noexcept {
+    const auto* const current = static_cast<const heap*>(sync::tls.heap);
+    if (current == nullptr || current->cold_bins == 0 || nested())
+        return;
+    cold_section here;
+    flush_cold(*static_cast<heap*>(sync::tls.heap));
+}
+
 } // namespace allot::slab

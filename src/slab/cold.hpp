@@ -85,5 +85,7 @@ void flush_cold(heap& h) noexcept;
 void close_cold(heap& h) noexcept;
 /// The thread's table is for others again; the heap's cold bins are closed, or forgotten. Slot held and closed.
 void give_table_back(heap& h) noexcept;
+/// Has the calling thread give back what its current group does not use. Context: task.
+void settle_current() noexcept;
 
 } // namespace allot::slab

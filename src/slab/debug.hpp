@@ -51,6 +51,7 @@ inline void debug_new_slab(slab&) noexcept {}
 inline void debug_wipe(slab&) noexcept {}
 inline void debug_on_alloc(slab&, void*) noexcept {}
 inline void debug_on_free(slab&, void*) noexcept {}
+inline bool debug_is_live(const void*) noexcept { return true; }
 #endif
 
 } // namespace allot::slab

@@ -140,7 +140,8 @@ obj_cgroup* discarded_owner(std::uint32_t id) noexcept {
 
 void take_back(slab& s, std::uint32_t index) noexcept {
     void* const block = start_of(s) + std::size_t{index} * s.object_bytes;
-    debug_on_free(s, block);
+    if (debug_is_live(block)) // it was in a bin otherwise
+        debug_on_free(s, block);
     if (s.cache->shape.constructor != nullptr) // nobody saw to it that the object is as its free would have left it
         s.cache->shape.constructor(block);
     push(s, block);

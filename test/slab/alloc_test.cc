@@ -242,10 +242,13 @@ TEST_F(allocation, every_failing_call_for_memory_is_a_clear_error_and_loses_noth
         for (std::uint64_t nth = 1; nth < 12; ++nth) {
             // Fresh chunks are asked for only when the committed ones are used up.
             std::vector<allot::slab::slab*> hog; // single pages, so that whatever is free serves
+            allot_purge();                       // also what threads keep for themselves
             {
                 const allot::sync::busy_scope busy;
-                while (allot::slab::pages_committed() * 4096 - allot::slab::pages_handed_out() * 4096 > 3_MiB)
+                while (allot::slab::pages_committed() * 4096 - allot::slab::pages_handed_out() * 4096 > 3_MiB) {
                     hog.push_back(allot::slab::alloc_pages(0).first);
+                    ASSERT_NE(hog.back(), nullptr);
+                }
             }
             std::uint64_t failures = 0;
             allot::platform::fail_nth_map(nth, sticky);
