@@ -7,10 +7,10 @@
 //
 //              settle_frees       frees that were begun before and are on their way
 //              close_locked       nobody charges the subtree any more
-//              |- mark            owners: their objects in shared slabs are nobody's
 //              |- heaps           the own thread's, if only that has some: slabs wiped, heaps dropped
 //              |                  else of all threads: first the bins, which may have blocks of each other's slabs
 //              |- queues          of all slots, if slabs are left: frees of others that nobody has looked at
+//              |- mark            owners: their objects in shared slabs are nobody's, those that lay in bins too
 //              |- caches          slabs that nobody holds
 //              |- runs            large blocks, by their owners
 //              `- shares          of shared objects: uncharged in one go
@@ -19,7 +19,7 @@
 // Invariants.  I1  Groups in the subtree that were closed before are part of it: what they had belongs to it, or will.
 // Concurrency. any thread. Everything under the tree lock, so that verify finds marks and shares in step.
 // Lock order.  tree > slot, one at a time > node, runs.
-// Checked by.  test/group/discard_test.cc, test/torture/groups.cc, verify/spin/discard_bins.pml
+// Checked by.  test/group/discard_test.cc, test/torture/groups.cc, verify/spin/discard_bins.pml, verify/spin/cold_bins.pml
 // Source.      docs/lifecycle.md "Discarding a group".
 #include "slab/discard.hpp"
 #include "group/mem_cgroup.hpp"

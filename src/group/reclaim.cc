@@ -9,6 +9,7 @@
 // Lock order.  reclaim > slot.
 // Checked by.  test/group/reclaim_test.cc
 #include "group/mem_cgroup.hpp"
+#include "slab/cold.hpp"
 #include "slab/discard.hpp"
 #include "slab/slab_ops.hpp"
 
@@ -27,7 +28,7 @@ bool holds_slabs_below(slab::thread_heaps& heaps, void* data) noexcept {
     if (heaps.queue.load(std::memory_order_relaxed) != nullptr) // relaxed: slot held; what comes later comes too late
         return true;
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if ((h->partial != nullptr || h->cold_bins != 0) && is_below(*h->owner, top))
+        if ((h->partial != nullptr || slab::cold_bins_of(*h) != 0) && is_below(*h->owner, top))
             return true;
     return false;
 }

@@ -23,7 +23,7 @@ bool has_figures_of(slab::thread_heaps& heaps, void* data) noexcept {
     if (reads_all(group))
         return true;
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
-        if (h->owner == group || (h->cold_bins != 0 && is_below(*h->owner, *group)))
+        if (h->owner == group || (slab::cold_bins_of(*h) != 0 && is_below(*h->owner, *group)))
             return true;
     return false;
 }
@@ -35,7 +35,7 @@ void fold_slot(sync::thread_slot& slot, void* data) noexcept {
     slab::fold(heaps.root);
     // What a group has in shared slabs, the root has less.
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h)) {
-        if (h->cold_bins != 0 && (reads_all(group) || is_below(*h->owner, *group)))
+        if (slab::cold_bins_of(*h) != 0 && (reads_all(group) || is_below(*h->owner, *group)))
             slab::flush_cold(*h);
         if (reads_all(group) || h->owner == group)
             slab::fold(*h);
@@ -46,9 +46,7 @@ std::uint64_t positive(std::int64_t value) noexcept { return value > 0 ? static_
 
 } // namespace
 
-void settle_figures(mem_cgroup* group) noexcept {
-    slab::for_each_slot_closed(has_figures_of, fold_slot, group);
-}
+void settle_figures(mem_cgroup* group) noexcept { slab::for_each_slot_closed(has_figures_of, fold_slot, group); }
 
 void read_stat(mem_cgroup& group, allot_stat& out) noexcept {
     using counter::charge_kind;

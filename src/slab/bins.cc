@@ -219,7 +219,7 @@ void close_bin(heap& h, std::uint32_t index) noexcept {
         return;
     flush(h, index, 0);
     if (is_cold(h.bins[index]))
-        h.cold_bins &= ~(std::uint64_t{1} << index);
+        set_cold_bins(h, cold_bins_of(h) & ~(std::uint64_t{1} << index));
     h.bins[index] = bin{};
 }
 
@@ -227,7 +227,7 @@ void forget_bins(heap& h) noexcept {
     if (h.bins != empty_table)
         for (std::uint32_t i = 0; i < h.capacity; ++i)
             h.bins[i] = bin{};
-    h.cold_bins = 0;
+    set_cold_bins(h, 0);
     give_table_back(h);
 }
 

@@ -54,7 +54,7 @@ bool borrow_table(heap& h, bool may_flush) noexcept {
     if (heaps.borrower == &h)
         return true;
     if (heaps.borrower != nullptr) {
-        if (heaps.borrower->cold_bins != 0) {
+        if (cold_bins_of(*heaps.borrower) != 0) {
             if (!may_flush)
                 return false;
             close_cold(*heaps.borrower);
@@ -84,7 +84,7 @@ void note_cold(cache_owner& owner, const kmem_cache& cache, std::int32_t count) 
     // Relaxed: a heuristic; who counts at the same time may count once. The wanted bit makes the request once.
     const std::int32_t heat = place.load(std::memory_order_relaxed) + count;
     place.store(static_cast<std::uint16_t>(heat < 0 ? 0 : heat), std::memory_order_relaxed); // relaxed: as above
-    if (count < 0 || !is_warm(static_cast<std::uint32_t>(heat), cache.shape.object_bytes)) [[likely]]
+    if (count <= 0 || !is_warm(static_cast<std::uint32_t>(heat), cache.shape.object_bytes)) [[likely]]
         return;
     const std::uint64_t bit = std::uint64_t{1} << (index % 64);
     auto& word = owner.wanted[index / 64];
@@ -105,7 +105,7 @@ bin* cold_bin(heap& h, const kmem_cache& cache, bool may_flush) noexcept {
         return nullptr;
     b.max = static_cast<std::uint16_t>(first_count(cache.shape.object_bytes));
     b.tag = cold_tag(h.owner->objects->id);
-    h.cold_bins |= std::uint64_t{1} << cache.shape.index;
+    set_cold_bins(h, cold_bins_of(h) | std::uint64_t{1} << cache.shape.index);
     return &b;
 }
 
@@ -128,7 +128,8 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
         put_into(b, taken[i]); // the bin gives them in the slab's order
     let_grow(b, bytes);
     tally(h, count, std::int64_t{count} * bytes);
-    note_cold(*h.owner, cache, static_cast<std::int32_t>(count));
+    note_cold(*h.owner, cache, 1 + b.untold);
+    b.untold = static_cast<std::uint8_t>(count - 1);
     ++h.allocations;
     debug_on_alloc(*s, taken[0]);
     return taken[0];
@@ -140,7 +141,7 @@ void note_came_back(std::uint32_t index) noexcept {
 
 bin* cold_bin_for(const slab& s, const void* block) noexcept {
     auto* const h = static_cast<heap*>(sync::tls.heap);
-    if (h == nullptr || h->cold_bins == 0 || s.kind != slab_kind::shared || !has_cold_bins(s.cache->shape))
+    if (h == nullptr || cold_bins_of(*h) == 0 || s.kind != slab_kind::shared || !has_cold_bins(s.cache->shape))
         return nullptr;
     bin& b = h->bins[s.cache->shape.index];
     // relaxed: who has the block was handed it.
@@ -160,7 +161,9 @@ void make_cold_room(heap& h, std::uint32_t index) noexcept {
 
 void uncharge_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept {
     const std::uint64_t bytes = std::uint64_t{count} * cache.shape.object_bytes;
-    note_cold(*h.owner, cache, -static_cast<std::int32_t>(count));
+    bin& b = h.bins[cache.shape.index];
+    note_cold(*h.owner, cache, b.untold - static_cast<std::int32_t>(count));
+    b.untold = 0;
     sync::rcu_guard section;
     obj_cgroup& owner = *h.owner->objects;
     cache_owner& payer = owner.load_payer();
@@ -174,29 +177,29 @@ void uncharge_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexce
 }
 
 void flush_cold(heap& h) noexcept {
-    for (std::uint64_t left = h.cold_bins; left != 0; left &= left - 1)
+    for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1)
         flush(h, static_cast<std::uint32_t>(std::countr_zero(left)), 0);
 }
 
 void close_cold(heap& h) noexcept {
     flush_cold(h);
-    for (std::uint64_t left = h.cold_bins; left != 0; left &= left - 1)
+    for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1)
         h.bins[std::countr_zero(left)] = bin{};
-    h.cold_bins = 0;
+    set_cold_bins(h, 0);
 }
 
 void give_table_back(heap& h) noexcept {
     thread_heaps& heaps = heaps_of(*h.slot);
     if (heaps.borrower != &h)
         return;
-    ALLOT_ASSERT(h.cold_bins == 0);
+    ALLOT_ASSERT(cold_bins_of(h) == 0);
     heaps.borrower = nullptr;
     h.bins = h.fast = empty_table;
 }
 
 void settle_current() noexcept {
     const auto* const current = static_cast<const heap*>(sync::tls.heap);
-    if (current == nullptr || current->cold_bins == 0 || nested())
+    if (current == nullptr || cold_bins_of(*current) == 0 || nested())
         return;
     cold_section here;
     flush_cold(*static_cast<heap*>(sync::tls.heap));

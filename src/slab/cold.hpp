@@ -37,8 +37,15 @@ constexpr bool has_cold_bins(const cache_shape& shape) noexcept {
     return shape.index < small_capacity && shape.link_offset == 0 && shape.object_bytes <= shared_object_max_bytes;
 }
 
-/// Counts cold allocations of the group; enough of them have a child made. Bins count what they take and what comes back to them, and
-/// take off what leaves them. Context: any.
+inline std::uint64_t cold_bins_of(const heap& h) noexcept {
+    return h.cold_bins.load(std::memory_order_relaxed); // relaxed: see there
+}
+inline void set_cold_bins(heap& h, std::uint64_t bits) noexcept {
+    h.cold_bins.store(bits, std::memory_order_relaxed); // relaxed: see there
+}
+
+/// Counts cold allocations of the group; enough of them have a child made. Bins count what was used of what they were filled with, and
+/// what comes back to them, less what leaves them. Context: any.
 void note_cold(cache_owner& owner, const kmem_cache& cache, std::int32_t count) noexcept;
 
 /// The heap's bin for cold blocks of the cache, opened if need be; null if there is no place for one. `may_flush`: the slot is held and

@@ -36,8 +36,9 @@ inline constexpr std::uint32_t no_bin_tag = 1;
 struct bin {
     free_word free = 0;             ///< the blocks
     std::uint16_t max = 0;          ///< count of blocks with which it is full
-    bool flushed = false;           ///< blocks went back to their slabs
-    bool refilled = false;          ///< and then it ran empty: it gave away what it wanted again
+    bool flushed : 1 = false;       ///< blocks went back to their slabs
+    bool refilled : 1 = false;      ///< and then it ran empty: it gave away what it wanted again
+    std::uint8_t untold = 0;        ///< cold blocks that it was filled with, which count as warmth once they are used
     std::uint32_t tag = no_bin_tag; ///< of the slabs whose blocks it takes
 };
 static_assert(sizeof(bin) == 1 << bin_shift);
@@ -96,10 +97,12 @@ struct heap {
     std::uint32_t keep_max = 0;    ///< how many it may keep, but for one of each cache
     std::uint64_t allocations = 0; ///< count that its group does not know of yet
     cold_tally cold;               ///< of the group, until the heap is dropped
-    std::uint64_t cold_bins = 0;   ///< a bit for each bin with blocks of shared slabs (cold.hpp)
-    bool gave_back = false;        ///< an empty slab went since the last new one came
-    bool dropped = false;          ///< its group is closed: goes when depth is 0
-    base::list_node lru;           ///< in thread_heaps::all, by the time of their last slow entry
+    /// A bit for each bin with blocks of shared slabs (cold.hpp). Relaxed accesses: written by who may work on the heap; others read it
+    /// under the slot's lock, as a hint.
+    std::atomic<std::uint64_t> cold_bins{0};
+    bool gave_back = false; ///< an empty slab went since the last new one came
+    bool dropped = false;   ///< its group is closed: goes when depth is 0
+    base::list_node lru;    ///< in thread_heaps::all, by the time of their last slow entry
 };
 
 inline constexpr bin* empty_table = sync::no_bins.entry;
@@ -138,7 +141,7 @@ struct thread_heaps {
     std::uint64_t seen = 0;                   ///< thread_state::allocations at the last trim_idle_threads()
     /// It has nothing idle since. Relaxed: a hint.
     std::atomic<bool> trimmed{false};
-    bool fast = false; ///< the thread may use the fast path
+    bool fast = false;        ///< the thread may use the fast path
     heap* borrower = nullptr; ///< heap without a table of its own that uses `lent`
     bin lent[small_capacity]{};
     /// Cold blocks that came back to bins, by cache. Relaxed: own thread, a heuristic.

@@ -43,8 +43,9 @@ ALLOT_INLINE void credit_own(thread_heaps& heaps, heap& current) noexcept {
 /// True if something of the thread's is to be told, or given back, when it leaves: then leave_slow() does. Slot held, or inside the own
 /// section.
 ALLOT_INLINE bool leaves_much(const heap& left) noexcept {
-    return (static_cast<std::uint64_t>(left.cold.bytes.load(std::memory_order_relaxed)) | left.cold_bins) !=
-           0; // relaxed: own
+    // relaxed, both: own.
+    const auto told = static_cast<std::uint64_t>(left.cold.bytes.load(std::memory_order_relaxed));
+    return (told | left.cold_bins.load(std::memory_order_relaxed)) != 0; // relaxed: as above
 }
 
 } // namespace detail
