@@ -3,8 +3,10 @@
 // size_class: the sizes that kmalloc serves from slabs.
 //
 // Idea.        8 and the multiples of 16 up to 128, then four classes a doubling up to 1 MiB, so above 64 bytes at most a
-//              fifth of a block is rounding and every size of 16 or more is 16-byte aligned (malloc's promise). Two tables of
-//              bytes tell the class, a fine one for small sizes and a coarse one above.
+//              fifth of a block is rounding and every size of 16 or more is 16-byte aligned (malloc's promise). One more class is
+//              for a page with a header before or behind it, which databases and network programs allocate more than other
+//              sizes near it: it would lose the most. Two tables of bytes tell the class, a fine one for small sizes and a
+//              coarse one above.
 // Concurrency. constants.
 // Checked by.  test/slab/size_class_test.cc
 // Source.      jemalloc's size classes; docs/design.md "Memory".
@@ -20,7 +22,9 @@ namespace allot::slab {
 inline constexpr std::size_t kmalloc_max_bytes = std::size_t{1} << 20;
 inline constexpr std::size_t small_table_max_bytes = 1024;
 inline constexpr std::size_t medium_step_bytes = 256;
-inline constexpr std::uint32_t kmalloc_class_count = 61;
+inline constexpr std::uint32_t kmalloc_class_count = 62;
+/// A page with its header.
+inline constexpr std::size_t page_and_header_bytes = 4608;
 /// A bin of a heap has 2^4 bytes (heap.hpp); tables of bins are indexed by classes.
 inline constexpr std::uint32_t bin_shift = 4;
 /// Where the bin of a cache lies in a table of bins, bytes.
@@ -29,7 +33,7 @@ constexpr bin_place bin_of_cache(std::uint32_t index) noexcept { return bin_plac
 
 namespace detail {
 
-/// Class for sizes above 128: group by the highest bit, then the two bits below it.
+/// Class for sizes above 128, but for the one of page_and_header_bytes: group by the highest bit, then the two bits below it.
 constexpr std::uint32_t computed_class(std::size_t bytes) noexcept {
     const auto last = bytes - 1;
     const auto high = static_cast<std::uint32_t>(std::bit_width(last)) - 1; // 7 for 129..256
@@ -42,7 +46,7 @@ constexpr std::uint32_t reference_class(std::size_t bytes) noexcept {
         return 0;
     if (bytes <= 128)
         return static_cast<std::uint32_t>((bytes + 15) / 16);
-    return computed_class(bytes);
+    return computed_class(bytes) + (bytes > page_and_header_bytes ? 1 : 0);
 }
 
 constexpr std::size_t reference_bytes(std::uint32_t index) noexcept {
@@ -50,6 +54,11 @@ constexpr std::size_t reference_bytes(std::uint32_t index) noexcept {
         return 8;
     if (index <= 8)
         return std::size_t{index} * 16;
+    constexpr std::uint32_t extra = computed_class(page_and_header_bytes);
+    if (index == extra)
+        return page_and_header_bytes;
+    if (index > extra)
+        --index;
     const std::uint32_t doubling = (index - 9) / 4;
     const std::uint32_t quarter = (index - 9) % 4 + 1;
     return (std::size_t{128} << doubling) + quarter * (std::size_t{32} << doubling);

@@ -46,6 +46,13 @@ TEST(size_class, at_most_a_fifth_of_a_block_above_64_bytes_is_rounding) {
     }
 }
 
+TEST(size_class, at_most_a_ninth_of_a_page_with_its_header_is_rounding) {
+    for (std::size_t bytes = 4096; bytes <= page_and_header_bytes; ++bytes) {
+        const std::size_t block = class_bytes(class_of(bytes));
+        ASSERT_LE((block - bytes) * 9, block) << bytes;
+    }
+}
+
 TEST(size_class, the_table_for_small_sizes_and_the_computation_agree_where_they_meet) {
     for (std::size_t bytes = 129; bytes <= small_table_max_bytes; ++bytes)
         ASSERT_EQ(class_of(bytes), detail::computed_class(bytes)) << bytes;
