@@ -247,7 +247,10 @@ fresh_block alloc_large(std::size_t bytes, std::size_t alignment) noexcept {
     }
     return with_reclaim(bytes, [&](cold_section& here, shortage* why) noexcept -> fresh_block {
         heap* const h = effective_heap(here.slot(), &why->over);
-        return h != nullptr ? alloc_run_for(*h->owner, bytes, alignment, why) : fresh_block{};
+        if (h == nullptr)
+            return {};
+        release_large_idle(*h, kmalloc_class_count, bytes);
+        return alloc_run_for(*h->owner, bytes, alignment, why);
     });
 }
 

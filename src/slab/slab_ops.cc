@@ -138,6 +138,8 @@ slab* new_slab(heap& h, kmem_cache& cache, shortage* why) noexcept {
             release_kept(h, cache.shape.index); // others have had their time
         h.keep_max = h.keep_max < keep_first ? keep_first : h.keep_max < keep_most ? 2 * h.keep_max : keep_most;
     }
+    if (cache.shape.pages != 0)
+        release_large_idle(h, cache.shape.index, cache.shape.object_bytes);
     const std::size_t least = pages_min(cache);
     for (std::size_t pages = pages_for(cache);; pages = least) {
         slab* const s = new_slab_of(h, cache, pages, why);
@@ -489,6 +491,43 @@ void trim(heap& h) noexcept {
                 release_queued(h, *s);
         }
     }
+}
+
+/// Gives back `wanted` empty slabs of the cache with `index`, one block each, or as many as the heap has. Returns bytes.
+static std::size_t release_idle_of(heap& h, std::uint32_t index, std::size_t wanted) noexcept {
+    const std::uint32_t had = h.nr_slabs;
+    const auto release_queue = [&]() noexcept {
+        slab* following = nullptr;
+        for (slab* s = first_in(h.partial[index]); s != nullptr && had - h.nr_slabs < wanted; s = following) {
+            following = next_in(h.partial[index], *s);
+            if (s->empty() && !is_queued(*s))
+                release_queued(h, *s);
+        }
+    };
+    release_queue();
+    if (const std::size_t more = wanted - (had - h.nr_slabs); more != 0) {
+        const std::uint32_t count = free_count(h.bins[index].free);
+        flush(h, index, count > more ? count - static_cast<std::uint32_t>(more) : 0);
+        release_queue();
+    }
+    return (had - h.nr_slabs) * class_bytes(index);
+}
+
+void release_large_idle(heap& h, std::uint32_t but, std::size_t bytes) noexcept {
+    constexpr std::uint32_t first = detail::reference_class(several_max_bytes + 1);
+    constexpr std::uint32_t kinds = kmalloc_class_count - first;
+    if (h.partial == nullptr || but < first)
+        return;
+    but = but < kmalloc_class_count ? but : kmalloc_class_count;
+    const bool gave_back = h.gave_back;
+    for (std::uint32_t step = 1; step <= kinds && bytes != 0; ++step) {
+        const std::uint32_t index = first + (but - first + kinds - step) % kinds;
+        if (index == but)
+            continue;
+        const std::size_t released = release_idle_of(h, index, (bytes + class_bytes(index) - 1) / class_bytes(index));
+        bytes -= released < bytes ? released : bytes;
+    }
+    h.gave_back = gave_back; // this says nothing of what is wanted again
 }
 
 void process_queued(sync::thread_slot& slot, slab& s) noexcept {

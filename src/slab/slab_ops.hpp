@@ -78,6 +78,10 @@ void make_partial(slab& s) noexcept;
 void after_local_free(slab& s) noexcept;
 /// Keeps an empty slab of the queue for its heap, if the heap may keep one more. Slot held, or inside an open section.
 [[nodiscard]] bool keep_empty(slab& s) noexcept;
+/// Gives back up to `bytes` that the heap keeps in bins and empty slabs of one block, but of the cache with index `but`. Slot held.
+/// To be called when so many are wanted for a slab of that cache, or a run of pages (kmalloc_class_count): what was wanted once, as of a
+/// block that grew step by step, does not add to what is wanted now. Sizes below come first: what grew left them behind.
+void release_large_idle(heap& h, std::uint32_t but, std::size_t bytes) noexcept;
 /// Notes that a thread has taken a slab, which it may keep longer than it needs it. Context: any.
 void want_trim() noexcept;
 /// Empties the bins and gives back the empty slabs of the heap; both may have half as much from now on. Slot held and closed.

@@ -276,4 +276,55 @@ TEST_F(bins, of_blocks_that_have_a_slab_each_are_charged_as_large) {
     allot_free(block);
 }
 
+TEST_F(bins, of_large_blocks_give_them_up_for_a_new_slab_of_another_size) {
+    constexpr std::size_t one = 200'000;
+    constexpr std::size_t other = 100'000;
+    allot_test::heat(top, one);
+    allot_test::heat(top, other);
+    allot_test::settle_all();
+    allot_test::empty_bins(top);
+    void* const stays = top.malloc(one);
+    void* const first = top.malloc(one);
+    void* const second = top.malloc(one);
+    allot_free(first);
+    allot_free(second);
+    ASSERT_EQ(count_in(bin_of(top, one)), 2u);
+    const std::uint64_t before = usage();
+    void* const large = top.malloc(other);
+    EXPECT_EQ(count_in(bin_of(top, one)), 1u) << "as many bytes as are wanted, rounded up to blocks";
+    EXPECT_LT(usage(), before);
+    void* const more = top.malloc(one);
+    EXPECT_EQ(count_in(bin_of(top, one)), 0u) << "what is there is used";
+    allot_free(more);
+    ASSERT_EQ(count_in(bin_of(top, one)), 1u);
+    const allot::scope in{top};
+    void* const run = allot_malloc(3u << 20);
+    EXPECT_EQ(count_in(bin_of(top, one)), 0u) << "for a run of pages too";
+    for (void* const block : {stays, large, run})
+        allot_free(block);
+    allot_test::expect_books_agree("after the large ones");
+}
+
+TEST_F(bins, of_large_blocks_keep_them_for_a_new_slab_of_their_own_size) {
+    constexpr std::size_t one = 200'000;
+    allot_test::heat(top, one);
+    allot_test::settle_all();
+    puppet maker;
+    void* theirs = nullptr;
+    maker.does([&] { theirs = top.malloc(one); });
+    std::vector<void*> mine;
+    for (int i = 0; i < 5; ++i)
+        mine.push_back(top.malloc(one));
+    EXPECT_EQ(heap_of(top).nr_slabs, 5u);
+    for (void* const block : mine)
+        allot_free(block);
+    EXPECT_GE(count_in(bin_of(top, one)), 4u);
+    for (void*& block : mine)
+        block = top.malloc(one);
+    EXPECT_EQ(count_in(bin_of(top, one)), 0u);
+    for (void* const block : mine)
+        allot_free(block);
+    allot_free(theirs);
+}
+
 } // namespace
