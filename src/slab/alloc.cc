@@ -188,15 +188,27 @@ void* try_cache(thread_heaps& heaps, heap& h, std::uint32_t index, std::size_t r
     return alloc_shared(heaps.shared, h, root, why);
 }
 
+/// Keeps the memory that is free and resident small beside what was taken. No slot held.
+void repay() noexcept {
+    if (!pages_are_owed()) [[likely]]
+        return;
+    cold_section here; // as in purge(): fork waits for the slot's lock
+    repay_pages();
+}
+
 /// Calls `attempt(section, heap, &why)` until it gives a block or reclaim gives up.
 template <class F> fresh_block with_reclaim(std::size_t request, F&& attempt) noexcept {
     for (unsigned round = 0;; ++round) {
         shortage why;
+        fresh_block made;
         {
             cold_section here;
             drain_queue(here.slot());
-            if (const fresh_block made = attempt(here, &why); made.block != nullptr)
-                return made;
+            made = attempt(here, &why);
+        }
+        if (made.block != nullptr) {
+            repay();
+            return made;
         }
         if (why.over == nullptr && round == 0) {
             // The system has no memory: what other threads hold for later may do.
@@ -271,14 +283,37 @@ fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t 
     });
 }
 
+/// Takes the pages behind a run, if they are free and its payer may have them.
+static bool grow_large(slab& s, std::size_t pages) noexcept {
+    const std::size_t had = s.pages;
+    const std::size_t more = (pages - had) * page_bytes;
+    cold_section here;
+    sync::rcu_guard section;
+    cache_owner& payer = s.payer->load_payer();
+    counter::page_counter* over = nullptr;
+    if (!counter::try_charge_pages(payer, more, counter::charge_kind::large, &over))
+        return false;
+    if (!extend_run(s, had, pages)) {
+        counter::uncharge_pages(payer, more, counter::charge_kind::large);
+        return false;
+    }
+    set_pages(s, pages);
+    return true;
+}
+
 bool resize_large(void* block, std::size_t bytes) noexcept {
     slab& s = *slab_of(block);
     const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
     const std::size_t had = s.pages;
-    if (s.kind != slab_kind::large || pages > had || nested())
+    if (s.kind != slab_kind::large || nested())
         return false;
     if (pages == had)
         return true;
+    if (pages > had) {
+        const bool grown = grow_large(s, pages);
+        repay();
+        return grown;
+    }
     cold_section here;
     sync::rcu_guard section;
     cache_owner& payer = s.payer->load_payer();

@@ -24,7 +24,8 @@ struct fresh_block {
 /// ENOMEM. Context: task; nested: null.
 [[nodiscard]] fresh_block alloc_for_place(const std::atomic<cache_owner*>& owner, std::size_t bytes,
                                           std::size_t alignment) noexcept;
-/// Shrinks a large block in place. Errors: false, nothing changed; also if it would have to grow.
+/// Makes a large block smaller or larger in place. Errors: false, nothing changed: its payer may not have so much, or what follows is
+/// not free. Context: task; nested: false.
 [[nodiscard]] bool resize_large(void* block, std::size_t bytes) noexcept;
 
 /// Bytes that may be used in a live block. Context: any.

@@ -24,7 +24,6 @@ struct free_list_heads {
     std::uint32_t clean = 0; // page indices
     std::uint32_t dirty = 0;
     std::uint32_t& of(bool is_dirty) noexcept { return is_dirty ? dirty : clean; }
-    std::uint32_t first() const noexcept { return dirty != 0 ? dirty : clean; }
 };
 free_list_heads free_lists[chunk_order + 1] ALLOT_GUARDED_BY(page_lock);
 std::size_t chunks_committed ALLOT_GUARDED_BY(page_lock) = 0;
@@ -32,6 +31,16 @@ std::size_t chunks_committed ALLOT_GUARDED_BY(page_lock) = 0;
 std::atomic<std::uint64_t> handed_out{0};
 std::atomic<std::uint64_t> committed{0};
 std::atomic<std::uint64_t> dirty_pages{0};
+/// Dirty pages that should go, count: see note_taken(). Changed under page_lock.
+std::atomic<std::uint64_t> owed_pages{0};
+constexpr std::uint64_t owed_most = 256;    // 1 MiB
+constexpr std::uint64_t dirty_always = 256; // 1 MiB may lie dirty, wanted or not
+/// A time in which as many pages are handed out as were dirty when it began.
+struct dirty_window {
+    std::uint64_t left = 0;   // pages until its end
+    std::uint64_t lowest = 0; // pages that were dirty all the time
+};
+dirty_window window ALLOT_GUARDED_BY(page_lock);
 
 void count_dirty(const slab& block, bool added) noexcept {
     const std::uint64_t pages = std::uint64_t{1} << block.order;
@@ -104,16 +113,24 @@ bool commit_more(std::size_t chunks) noexcept ALLOT_REQUIRES(page_lock) {
     return true;
 }
 
+/// The smallest free block of at least this order: a dirty one, if there is any, since a clean one costs memory. Null if there is none.
+slab* find_block(unsigned order) noexcept ALLOT_REQUIRES(page_lock) {
+    for (const bool dirty : {true, false})
+        for (unsigned found = order; found <= chunk_order; ++found)
+            if (const std::uint32_t page = free_lists[found].of(dirty); page != 0)
+                return &slab_at(page);
+    return nullptr;
+}
+
 page_run take_block(unsigned order) noexcept ALLOT_REQUIRES(page_lock) {
-    unsigned found = order;
-    while (found <= chunk_order && free_lists[found].first() == 0)
-        ++found;
-    if (found > chunk_order) {
+    slab* const from = find_block(order);
+    if (from == nullptr) {
         if (!commit_more(1))
             return {};
         return take_block(order);
     }
-    slab& block = slab_at(free_lists[found].first());
+    slab& block = *from;
+    unsigned found = block.order;
     const bool dirty = block.dirty;
     unlink_free(block);
     while (found > order) {
@@ -166,6 +183,23 @@ page_run take_chunks(std::size_t count) noexcept ALLOT_REQUIRES(page_lock) {
     return run;
 }
 
+/// Counts what was handed out, and what should go to the system for it. Memory without contents becomes resident now: as much of the
+/// dirty should go. And what was dirty all the while as much was handed out is not wanted: all but a little should go.
+void note_taken(const page_run& run, std::uint64_t pages) noexcept ALLOT_REQUIRES(page_lock) {
+    handed_out.fetch_add(pages, std::memory_order_relaxed); // relaxed: statistics
+    // relaxed, all: under the lock
+    const std::uint64_t dirty = dirty_pages.load(std::memory_order_relaxed);
+    std::uint64_t owed = owed_pages.load(std::memory_order_relaxed) + (run.zeroed ? pages : 0);
+    window.lowest = window.lowest < dirty ? window.lowest : dirty;
+    window.left -= pages < window.left ? pages : window.left;
+    if (window.left == 0) {
+        const std::uint64_t idle = window.lowest > dirty_always ? window.lowest - dirty_always : 0;
+        owed = owed > idle ? owed : idle;
+        window = {dirty > dirty_always ? dirty : dirty_always, dirty};
+    }
+    owed_pages.store(owed < dirty ? owed : dirty, std::memory_order_relaxed);
+}
+
 /// Takes one free block that is dirty and at least of `order_min` off its list, or null.
 slab* take_dirty(unsigned order_min) noexcept {
     lock_guard hold(page_lock);
@@ -203,7 +237,7 @@ page_run alloc_pages(unsigned order) noexcept {
     lock_guard hold(page_lock);
     const page_run run = take_block(order);
     if (run.first != nullptr)
-        handed_out.fetch_add(std::uint64_t{1} << order, std::memory_order_relaxed); // relaxed: statistics
+        note_taken(run, std::uint64_t{1} << order);
     return run;
 }
 
@@ -233,8 +267,34 @@ page_run alloc_run(std::size_t pages, std::size_t alignment_pages) noexcept {
     free_range(page, skip, !run.zeroed);
     free_range(page + skip + pages, taken - skip - pages, !run.zeroed);
     run.first = &slab_at(static_cast<std::uint32_t>(page + skip));
-    handed_out.fetch_add(pages, std::memory_order_relaxed); // relaxed: statistics
+    note_taken(run, pages);
     return run;
+}
+
+bool extend_run(slab& first, std::size_t had, std::size_t pages) noexcept {
+    const std::size_t begin = page_index(first) + had;
+    const std::size_t end = page_index(first) + pages;
+    lock_guard hold(page_lock);
+    if (end > chunks_committed * chunk_pages)
+        return false;
+    // What follows a run is the first page of a free block, or is not free.
+    bool zeroed = true;
+    std::size_t page = begin;
+    while (page < end) {
+        const slab& block = slab_at(static_cast<std::uint32_t>(page));
+        if (block.kind != slab_kind::free_block)
+            return false;
+        zeroed = zeroed && !block.dirty;
+        page += std::size_t{1} << block.order;
+    }
+    for (std::size_t next = begin; next < page;) {
+        slab& block = slab_at(static_cast<std::uint32_t>(next));
+        next += std::size_t{1} << block.order;
+        unlink_free(block);
+    }
+    free_range(end, page - end, !zeroed);
+    note_taken({&first, zeroed}, pages - had);
+    return true;
 }
 
 void free_pages(slab& first, std::size_t pages) noexcept {
@@ -267,15 +327,18 @@ void drain_stash(page_stash& stash) noexcept {
             free_block(stash.block[order][--stash.count[order]], order, true);
 }
 
-std::uint64_t purge_pages(unsigned order_min) noexcept {
+std::uint64_t purge_pages(unsigned order_min, std::uint64_t bytes_most) noexcept {
     std::uint64_t bytes = 0;
     platform::errno_guard keep;
-    while (slab* block = take_dirty(order_min)) {
+    while (bytes < bytes_most) {
+        slab* const block = take_dirty(order_min);
+        if (block == nullptr)
+            break;
         // Off the list, the block is this thread's; its order is still in the descriptor.
         const unsigned order = block->order;
         const bool dropped = platform::discard(start_of(*block), page_bytes << order);
         bytes += dropped ? page_bytes << order : 0;
-        if (dropped && order == chunk_order)
+        if (dropped && order == chunk_order && bytes_most == all_bytes)
             bytes += discard_descriptors(*block);
         lock_guard hold(page_lock);
         free_block(page_index(*block), order, !dropped);
@@ -283,6 +346,15 @@ std::uint64_t purge_pages(unsigned order_min) noexcept {
             break;
     }
     return bytes;
+}
+
+bool pages_are_owed() noexcept {
+    return owed_pages.load(std::memory_order_relaxed) >= owed_most; // relaxed: a hint
+}
+
+std::uint64_t repay_pages() noexcept {
+    // relaxed: who comes second finds nothing to do
+    return purge_pages(0, owed_pages.exchange(0, std::memory_order_relaxed) * page_bytes);
 }
 
 std::uint64_t pages_handed_out() noexcept { return handed_out.load(std::memory_order_relaxed); } // relaxed: statistics

@@ -75,6 +75,23 @@ TEST_F(api_memory, realloc_keeps_the_bytes_and_the_owner) {
     allot::free(fresh);
 }
 
+TEST_F(api_memory, a_large_block_grows_as_far_as_its_group_may) {
+    const allot::group small = top.create("small", {.max = 8_MiB});
+    auto* block = static_cast<unsigned char*>(small.malloc(7_MiB));
+    ASSERT_NE(block, nullptr);
+    block = static_cast<unsigned char*>(allot::realloc(block, 2_MiB));
+    block[0] = 9;
+    EXPECT_EQ(allot::realloc(block, 9_MiB), nullptr);
+    EXPECT_EQ(small.stat().current, 2_MiB) << "what was charged for the attempt went back";
+    EXPECT_EQ(block[0], 9);
+    block = static_cast<unsigned char*>(allot::realloc(block, 4_MiB));
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(small.stat().current, 4_MiB);
+    EXPECT_EQ(block[0], 9);
+    allot::free(block);
+    EXPECT_EQ(small.stat().current, 0u);
+}
+
 TEST_F(api_memory, realloc_over_the_limit_leaves_the_block_as_it_was) {
     const allot::group child = capped("child", 64_KiB);
     auto* block = static_cast<char*>(child.malloc(100));

@@ -163,6 +163,25 @@ TEST_F(malloc_family, realloc_keeps_the_contents_between_any_two_sizes) {
         }
 }
 
+TEST_F(malloc_family, a_large_block_grows_where_it_is_when_what_follows_is_free) {
+    constexpr std::size_t mib = std::size_t{1} << 20;
+    bool stayed = false;
+    for (int attempt = 0; attempt < 10 && !stayed; ++attempt) { // what is free may just be on its way to the system
+        auto* const block = static_cast<char*>(allot_malloc(6 * mib));
+        ASSERT_NE(block, nullptr);
+        block[2 * mib - 1] = 7;
+        ASSERT_EQ(allot_realloc(block, 2 * mib), block);
+        auto* const grown = static_cast<char*>(allot_realloc(block, 5 * mib));
+        ASSERT_NE(grown, nullptr);
+        EXPECT_EQ(grown[2 * mib - 1], 7);
+        EXPECT_EQ(allot_usable_size(grown), 5 * mib);
+        grown[5 * mib - 1] = 8;
+        stayed = grown == block;
+        allot_free(grown);
+    }
+    EXPECT_TRUE(stayed);
+}
+
 TEST_F(malloc_family, realloc_stays_in_place_when_that_serves) {
     void* const block = allot_malloc(1000);
     EXPECT_EQ(allot_realloc(block, 1024), block) << "grows within its class";

@@ -97,8 +97,15 @@ TEST_F(group_stat, resizing_in_place_is_no_allocation_and_moving_is_one) {
     const std::uint64_t before = allocations(top);
     block = allot::realloc(block, 512_KiB);
     EXPECT_EQ(allocations(top), before);
-    block = allot::realloc(block, 2_MiB);
+    block = allot::realloc(block, 100);
     EXPECT_EQ(allocations(top), before + 1);
+    block = allot::realloc(block, 2_MiB);
+    EXPECT_EQ(allocations(top), before + 2);
+    block = allot::realloc(block, 1536_KiB);
+    void* const there = block;
+    block =
+        allot::realloc(block, 2_MiB); // into the pages that it has just given back, if the worker is not purging them
+    EXPECT_EQ(allocations(top), before + (block == there ? 2 : 3));
     allot::free(block);
 }
 

@@ -284,6 +284,91 @@ TEST_F(pages, dirty_blocks_are_used_again_before_clean_ones) {
     });
 }
 
+TEST_F(pages, with_contents_are_taken_before_a_smaller_clean_block) {
+    alone([&] {
+        (void)purge_pages(0);
+        const page_run splits = alloc_pages(3); // leaves clean blocks of order 3 and above
+        const page_run run = alloc_pages(8);
+        ASSERT_TRUE(splits.first != nullptr && run.first != nullptr);
+        free_pages(*run.first, 256);
+        const page_run again = alloc_pages(3);
+        EXPECT_FALSE(again.zeroed);
+        free_pages(*again.first, 8);
+        free_pages(*splits.first, 8);
+    });
+}
+
+TEST_F(pages, go_to_the_system_for_clean_ones_that_are_taken_beside_them) {
+    alone([&] {
+        (void)purge_pages(0);
+        const page_run chunk = alloc_pages(chunk_order);
+        ASSERT_NE(chunk.first, nullptr);
+        free_pages(*chunk.first, chunk_pages / 2); // too small for what comes now
+        EXPECT_EQ(pages_dirty(), chunk_pages / 2);
+        const page_run clean = alloc_pages(chunk_order);
+        EXPECT_TRUE(clean.zeroed);
+        EXPECT_TRUE(pages_are_owed());
+        EXPECT_EQ(repay_pages(), chunk_bytes / 2);
+        EXPECT_EQ(pages_dirty(), 0u);
+        EXPECT_FALSE(pages_are_owed());
+        free_pages(slab_at(page_index(*chunk.first) + chunk_pages / 2), chunk_pages / 2);
+        free_pages(*clean.first, chunk_pages);
+    });
+}
+
+TEST_F(pages, that_are_dirty_stay_while_they_are_wanted_again) {
+    constexpr std::size_t chunks = 16; // 64 MiB, untouched
+    alone([&] {
+        (void)repay_pages();
+        for (int round = 0; round < 4; ++round) {
+            std::vector<slab*> held;
+            for (std::size_t i = 0; i < chunks; ++i)
+                held.push_back(alloc_pages(chunk_order).first);
+            EXPECT_TRUE(round == 0 || !pages_are_owed()) << round;
+            for (slab* const each : held)
+                free_pages(*each, chunk_pages);
+        }
+        EXPECT_GE(pages_dirty(), chunks * chunk_pages);
+    });
+}
+
+TEST_F(pages, that_lie_dirty_while_as_many_are_handed_out_go_to_the_system) {
+    constexpr std::size_t chunks = 16;
+    alone([&] {
+        std::vector<slab*> held;
+        for (std::size_t i = 0; i < chunks; ++i)
+            held.push_back(alloc_pages(chunk_order).first);
+        for (slab* const each : held)
+            free_pages(*each, chunk_pages);
+        EXPECT_GE(pages_dirty(), chunks * chunk_pages);
+        for (std::size_t turn = 0; turn < 4 * chunks && !pages_are_owed(); ++turn)
+            free_pages(*alloc_pages(chunk_order).first, chunk_pages); // one of them does
+        EXPECT_TRUE(pages_are_owed());
+        (void)repay_pages();
+        EXPECT_LE(pages_dirty(), 2 * chunk_pages);
+    });
+}
+
+TEST_F(pages, behind_a_run_make_it_longer_while_they_are_free) {
+    alone([&] {
+        const page_run run = alloc_pages(5);
+        ASSERT_NE(run.first, nullptr);
+        const std::uint32_t page = page_index(*run.first);
+        free_pages(slab_at(page + 3), 21);
+        EXPECT_TRUE(extend_run(*run.first, 3, 10));
+        EXPECT_EQ(taken(), 10u + 8);
+        EXPECT_FALSE(is_free(page + 9));
+        EXPECT_TRUE(is_free(page + 10));
+        EXPECT_FALSE(extend_run(*run.first, 10, 25)) << "page 24 is taken";
+        EXPECT_EQ(taken(), 10u + 8);
+        EXPECT_TRUE(extend_run(*run.first, 10, 24));
+        EXPECT_EQ(taken(), 32u);
+        EXPECT_FALSE(extend_run(*run.first, 32, pages_committed() + 1)) << "past the end";
+        free_pages(*run.first, 32);
+    });
+    EXPECT_EQ(free_buddies(), 0u);
+}
+
 TEST_F(pages, a_stash_keeps_a_few_blocks_that_count_as_free) {
     page_stash stash{};
     std::vector<slab*> held;
