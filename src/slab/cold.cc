@@ -136,7 +136,17 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
 }
 
 void note_came_back(std::uint32_t index) noexcept {
-    note_cold(*static_cast<heap*>(sync::tls.heap)->owner, *root_cache_at(index), told_at_once);
+    auto& h = *static_cast<heap*>(sync::tls.heap);
+    const auto is_hot = [&]() noexcept {
+        sync::rcu_guard section;
+        return child_of(*h.owner, index) != nullptr;
+    };
+    if (!is_hot()) {
+        note_cold(*h.owner, *root_cache_at(index), told_at_once);
+    } else if (!nested()) { // who always frees what it allocates would never ask for another block
+        cold_section here;
+        close_bin(h, index);
+    }
 }
 
 bin* cold_bin_for(const slab& s, const void* block) noexcept {

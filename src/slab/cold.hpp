@@ -55,7 +55,8 @@ void note_cold(cache_owner& owner, const kmem_cache& cache, std::int32_t count) 
 /// Null without such a slab, or if the limit of `*over` is met. Slot held, or inside an open section.
 [[nodiscard]] void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b,
                               counter::page_counter** over) noexcept;
-/// Tells the current group that so many cold objects of the cache came back to its bin. Context: any.
+/// Tells the current group that so many cold objects of the cache came back to its bin; which is closed once the group has slabs of its
+/// own. Context: any.
 ALLOT_COLD void note_came_back(std::uint32_t index) noexcept;
 inline constexpr std::int32_t told_at_once = 32;
 

@@ -270,6 +270,17 @@ TEST_F(cold_bins, count_for_the_warmth_of_a_group_what_was_used) {
     EXPECT_NE(slab::child_of(inside(cold), slab::class_of(size)), nullptr) << "500 are many";
 }
 
+TEST_F(cold_bins, are_left_for_slabs_of_the_groups_own_by_who_frees_all_that_it_allocates) {
+    const allot::scope in{cold};
+    for (int turn = 0; turn < 2; ++turn) {
+        for (int i = 0; i < 400; ++i)
+            allot_free(allot::malloc(size));
+        allot_quiesce(); // makes the child
+    }
+    EXPECT_FALSE(slab::is_cold(bin_here()));
+    EXPECT_GT(idle_here(), 0u);
+}
+
 TEST_F(cold_bins, of_a_typed_cache_are_no_live_objects_when_it_is_destroyed) {
     const allot_cache_options options{.size = 80, .alignment = 0, .flags = 0, .constructor = nullptr};
     allot_cache* const cache = allot_cache_create("typed", &options);
