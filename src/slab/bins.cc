@@ -165,11 +165,16 @@ void fill(bin& b, free_word blocks) noexcept {
 }
 
 void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
+    const bin& b = h.bins[index];
+    if (is_cold(b) && free_count(b.free) > left)
+        uncharge_cold(h, leave_cold(h, *root_cache_at(index), free_count(b.free) - left));
+    send_back(h, index, left);
+}
+
+void send_back(heap& h, std::uint32_t index, std::uint32_t left) noexcept {
     bin& b = h.bins[index];
     if (free_count(b.free) <= left)
         return;
-    if (const std::uint32_t count = free_count(b.free) - left; is_cold(b))
-        uncharge_cold(h, *root_cache_at(index), count);
     outgoing others;
     void* taken[64];
     while (free_count(b.free) > left) {

@@ -29,6 +29,8 @@ void open_bin(heap& h, const kmem_cache& cache) noexcept;
 void fill(bin& b, free_word blocks) noexcept;
 /// Sends blocks back to their slabs until the bin has at most `left`. Slot held and closed.
 void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
+/// The same of a cold bin whose blocks are uncharged already.
+void send_back(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
 /// A bin without room gets some: it may have more, or half of its blocks go. False if its blocks are better left with their slabs. Slot
 /// held and closed.
 [[nodiscard]] bool make_room(heap& h, std::uint32_t index) noexcept;

@@ -30,7 +30,7 @@ static_assert(!is_warm(255, 64) && is_warm(256, 64) && !is_warm(31, 1024) && is_
               !is_warm(9, 3000) && !is_warm(7, 32768) && is_warm(8, 32768));
 
 /// What a bin takes the first time, and the most that it takes or keeps.
-constexpr std::uint32_t first_bytes = 256;
+constexpr std::uint32_t first_bytes = 1024;
 constexpr std::uint32_t first_blocks_max = 4;
 constexpr std::uint32_t most_bytes = page_bytes;
 constexpr std::uint32_t most_blocks = 32;
@@ -169,26 +169,40 @@ void make_cold_room(heap& h, std::uint32_t index) noexcept {
         flush(h, index, count / 2);
 }
 
-void uncharge_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept {
-    const std::uint64_t bytes = std::uint64_t{count} * cache.shape.object_bytes;
+cold_figures leave_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept {
     bin& b = h.bins[cache.shape.index];
     note_cold(*h.owner, cache, b.untold - static_cast<std::int32_t>(count));
     b.untold = 0;
+    return {count, std::int64_t{count} * cache.shape.object_bytes};
+}
+
+void uncharge_cold(heap& h, cold_figures left) noexcept {
+    if (left.objects == 0)
+        return;
     sync::rcu_guard section;
     obj_cgroup& owner = *h.owner->objects;
     cache_owner& payer = owner.load_payer();
+    const auto bytes = static_cast<std::uint64_t>(left.bytes);
     if (&payer == h.owner && !h.dropped) {
         counter::uncharge_usage(payer, bytes);
-        tally(h, -static_cast<std::int64_t>(count), -static_cast<std::int64_t>(bytes));
+        tally(h, -left.objects, -left.bytes);
         return;
     }
     counter::uncharge_object(payer, bytes, counter::charge_kind::shared);
-    obj_cgroup_put(owner, count);
+    obj_cgroup_put(owner, static_cast<std::uint64_t>(left.objects));
 }
 
 void flush_cold(heap& h) noexcept {
+    cold_figures sum;
+    for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1) {
+        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
+        const cold_figures one = leave_cold(h, *root_cache_at(index), free_count(h.bins[index].free));
+        sum.objects += one.objects;
+        sum.bytes += one.bytes;
+    }
+    uncharge_cold(h, sum);
     for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1)
-        flush(h, static_cast<std::uint32_t>(std::countr_zero(left)), 0);
+        send_back(h, static_cast<std::uint32_t>(std::countr_zero(left)), 0);
 }
 
 void close_cold(heap& h) noexcept {

@@ -85,8 +85,10 @@ inline constexpr std::int32_t told_at_once = 32;
 [[nodiscard]] bin* cold_bin_for(const slab& s, const void* block) noexcept;
 /// A cold bin without room gets some. Slot held and closed.
 void make_cold_room(heap& h, std::uint32_t index) noexcept;
-/// Uncharges blocks of the root cache that leave a cold bin. Slot held.
-void uncharge_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept;
+/// Blocks of the root cache are about to leave a cold bin: what uncharge_cold() is to be told. Slot held.
+cold_figures leave_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept;
+/// Uncharges them. Slot held.
+void uncharge_cold(heap& h, cold_figures left) noexcept;
 /// Sends what is in the heap's cold bins back. Slot held and closed.
 void flush_cold(heap& h) noexcept;
 /// The same, and the bins take nothing any more. Slot held and closed.
