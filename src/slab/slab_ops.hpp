@@ -101,6 +101,13 @@ void queue_for_slot(std::uint32_t index, slab& s) noexcept;
 
 /// The work of a typesafe_by_rcu cache: gives back the slabs whose grace period is over, begins one for the new. Executor.
 void release_after_grace_period(sync::work& item) noexcept;
+/// Pages of the next slab of the cache: few for the first ones, so that many small groups stay small; and the fewest that do.
+std::size_t pages_for(const kmem_cache& cache) noexcept;
+std::size_t pages_min(const kmem_cache& cache) noexcept;
+/// A slab of so many pages, charged and in the heap, on no list; null with `*why` filled in. Slot held.
+[[nodiscard]] slab* new_slab_of(heap& h, kmem_cache& cache, std::size_t pages, shortage* why) noexcept;
+/// Uncharges a slab that is nobody's and gives its pages to the slot's stash. Slot held.
+void give_back_slab(sync::thread_slot& slot, slab& s) noexcept;
 /// Gives the pages of an empty slab, which is on no list and not queued, back, by way of the slot's stash. Slot held.
 void release_slab(sync::thread_slot& slot, slab& s) noexcept;
 /// An unfrozen slab that has blocks, or none, live: links it where it belongs.
