@@ -70,6 +70,10 @@ void uncharge_pages(account& payer, byte_count bytes, charge_kind kind) noexcept
 [[nodiscard]] inline bool try_charge_usage(account& payer, byte_count bytes, page_counter** over) noexcept {
     return &payer == root_account || try_charge(payer.counter(), bytes, over, &root_account->counter());
 }
+/// A hint, as has_room().
+[[nodiscard]] inline bool has_room_for_usage(const account& payer, byte_count bytes) noexcept {
+    return &payer == root_account || has_room(payer.counter(), bytes, &root_account->counter());
+}
 inline void uncharge_usage(account& payer, byte_count bytes) noexcept {
     if (&payer != root_account)
         uncharge(payer.counter(), bytes, &root_account->counter());

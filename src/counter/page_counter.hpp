@@ -138,6 +138,19 @@ template <class P>
     return true;
 }
 
+/// True if `counter` and its ancestors up to, but without, `end` have room for `bytes` now. A hint: for who would take less, so
+/// that a charge of more than is needed does not count as a limit that was met.
+template <class P>
+[[nodiscard]] bool has_room(const basic_page_counter<P>& counter, byte_count bytes,
+                            const basic_page_counter<P>* end = nullptr) noexcept {
+    for (auto* level = &counter; level != end; level = level->parent) {
+        const byte_count max = level->max.load(std::memory_order_relaxed); // relaxed, both: a hint
+        if (bytes > max || level->usage.load(std::memory_order_relaxed) > max - bytes)
+            return false;
+    }
+    return true;
+}
+
 /// Sets the hard limit. Returns the usage seen after the store: above `max` it has to be reclaimed by the caller.
 template <class P> byte_count set_max(basic_page_counter<P>& counter, byte_count max) noexcept {
     // (3) seq_cst: pairs with (2).

@@ -115,11 +115,10 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
     if (s == nullptr)
         return nullptr;
     std::uint32_t count = between(free_count(s->free_list), b.max);
-    if (!counter::try_charge_usage(*h.owner, std::uint64_t{count} * bytes, over)) {
-        if (count == 1 || !counter::try_charge_usage(*h.owner, bytes, over))
-            return nullptr;
+    if (!counter::has_room_for_usage(*h.owner, std::uint64_t{count} * bytes))
         count = 1;
-    }
+    if (!counter::try_charge_usage(*h.owner, std::uint64_t{count} * bytes, over))
+        return nullptr;
     void* taken[most_blocks];
     for (std::uint32_t i = 0; i < count; ++i)
         // relaxed: handing the block over orders it.

@@ -94,6 +94,24 @@ TEST(page_counter, the_lowest_level_that_refuses_is_named) {
     EXPECT_EQ(over, &f.parent);
 }
 
+TEST(page_counter, room_is_what_every_level_has_left_and_asking_for_it_changes_nothing) {
+    page_counter top;
+    page_counter middle;
+    page_counter bottom;
+    middle.parent = &top;
+    bottom.parent = &middle;
+    set_max(top, 200);
+    set_max(middle, 100);
+    page_counter* over = nullptr;
+    ASSERT_TRUE(try_charge(middle, 60, &over));
+    EXPECT_TRUE(has_room(bottom, 40));
+    EXPECT_FALSE(has_room(bottom, 41)) << "the middle has 40 left";
+    EXPECT_TRUE(has_room(bottom, 1'000'000, &middle)) << "the middle is not asked";
+    EXPECT_FALSE(has_room(bottom, unlimited));
+    EXPECT_EQ(middle.max_events, 0u);
+    EXPECT_EQ(bottom.usage, 0u);
+}
+
 TEST(page_counter, a_limit_is_reached_to_the_byte_and_not_passed) {
     page_counter counter;
     counter.max = 100;

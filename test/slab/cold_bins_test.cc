@@ -146,6 +146,19 @@ TEST_F(cold_bins, do_not_make_a_limit_smaller) {
     EXPECT_LE(tight.stat().peak, few.max);
 }
 
+TEST_F(cold_bins, that_a_limit_has_no_room_for_are_no_limit_that_was_met) {
+    allot::limits few;
+    few.max = 10 * size;
+    const allot::group tight = child("tight", few);
+    blocks made;
+    const allot::scope in{tight};
+    for (int i = 0; i < 10; ++i)
+        ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+    EXPECT_EQ(tight.stat().max_events, 0u);
+    EXPECT_EQ(allot::malloc(size), nullptr);
+    EXPECT_GT(tight.stat().max_events, 0u);
+}
+
 TEST_F(cold_bins, of_another_thread_give_back_what_a_limit_needs) {
     allot::limits few;
     few.max = 8 * size;
