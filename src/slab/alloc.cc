@@ -143,7 +143,7 @@ void* alloc_in_section(std::uint32_t index) noexcept {
     if (!counter::is_online(*h->owner))
         return nullptr;
     publish_allocations(*h);
-    if (h->partial != nullptr && index < h->capacity)
+    if (h->partial != nullptr && index < h->capacity && !is_cold(h->bins[index]))
         if (void* const block = next_block(*h, index)) {
             ++h->allocations;
             debug_on_alloc(*slab_of(block), block);

@@ -51,6 +51,13 @@ bool may_have_bin(const slab& s, page_tag tag) noexcept {
            child_of(*h->owner, s.cache->shape.index) == s.cache;
 }
 
+/// Puts an object into the current heap's cold bin, which has room. In a section, or slot held.
+void put_cold(bin& cold, slab& s, void* block) noexcept {
+    debug_on_free(s, block);
+    put_into(cold, block);
+    note_cold(*static_cast<heap*>(sync::tls.heap)->owner, *s.cache, 1);
+}
+
 /// Frees into a bin or a slab that this thread holds, inside a section, if its fast path is open.
 local_free free_in_section(slab& s, void* block) noexcept {
     const own_section here;
@@ -67,8 +74,12 @@ local_free free_in_section(slab& s, void* block) noexcept {
         if (s.capacity != 1 || !is_mine(s)) // a large block that is not taken goes to its slab
             return local_free::locked;
     }
-    if (cold_bin_for(s, block) != nullptr) // it is full
-        return local_free::locked;
+    if (bin* const cold = cold_bin_for(s, block)) {
+        if (free_count(cold->free) >= cold->max)
+            return local_free::locked;
+        put_cold(*cold, s, block);
+        return local_free::done;
+    }
     if (!is_mine(s))
         return may_have_bin(s, tag) ? local_free::locked : local_free::elsewhere;
     debug_on_free(s, block);
@@ -95,8 +106,7 @@ bool free_local(slab& s, void* block) noexcept {
     }
     if (bin* const cold = cold_bin_for(s, block)) {
         make_cold_room(*static_cast<heap*>(sync::tls.heap), s.cache->shape.index);
-        debug_on_free(s, block);
-        put_into(*cold, block);
+        put_cold(*cold, s, block);
         return true;
     }
     if (!is_mine(s))
