@@ -143,6 +143,8 @@ void* realloc_block(void* block, std::size_t size) noexcept {
         free_block(block);
         return nullptr;
     }
+    if (size > PTRDIFF_MAX)
+        return fail_absurd(size);
     const std::size_t had = slab::usable_bytes(block);
     // Half empty is the point from which a smaller block pays.
     if (size <= had && (size >= had / 2 || had <= 64))

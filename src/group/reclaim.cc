@@ -37,13 +37,13 @@ void park_below(sync::thread_slot& slot, void* data) noexcept {
     const auto& top = *static_cast<const mem_cgroup*>(data);
     slab::thread_heaps& heaps = slab::heaps_of(slot);
     slab::drain_queue(slot);
-    if (&top == root_group) {
-        slab::park_all(heaps.root);
-        slab::park_all(heaps.shared);
-    }
     for (slab::heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
         if (is_below(*h->owner, top))
             slab::park_all(*h);
+    if (&top == root_group) {
+        slab::park_all(heaps.root);
+        slab::park_all(heaps.shared); // last: cold bins were emptied into its slabs
+    }
 }
 
 } // namespace

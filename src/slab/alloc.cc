@@ -290,11 +290,12 @@ static bool grow_large(slab& s, std::size_t pages) noexcept {
     cold_section here;
     sync::rcu_guard section;
     cache_owner& payer = s.payer->load_payer();
-    counter::page_counter* over = nullptr;
-    if (!counter::try_charge_pages(payer, more, counter::charge_kind::large, &over))
+    // The pages first: a charge that is taken back leaves its mark on the peak.
+    if (!counter::is_online(payer) || !extend_run(s, had, pages))
         return false;
-    if (!extend_run(s, had, pages)) {
-        counter::uncharge_pages(payer, more, counter::charge_kind::large);
+    counter::page_counter* over = nullptr;
+    if (!counter::try_charge_pages(payer, more, counter::charge_kind::large, &over)) {
+        free_pages(slab_at(page_index(s) + static_cast<std::uint32_t>(had)), pages - had);
         return false;
     }
     set_pages(s, pages);

@@ -145,10 +145,10 @@ page_tag page_tag_for(const kmem_cache& cache) noexcept {
 void open_bin(heap& h, const kmem_cache& cache) noexcept {
     bin& b = h.bins[cache.shape.index];
     const std::uint32_t tag = page_tag_for(cache).value;
-    if (b.tag == tag || tag == 0)
-        return;
     if (is_cold(b))
         close_bin(h, cache.shape.index);
+    if (b.tag == tag || tag == 0)
+        return;
     ALLOT_ASSERT(b.free == 0);
     b.tag = tag;
     b.flushed = false;

@@ -126,6 +126,8 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
     for (std::uint32_t i = count; i-- > 1;)
         put_into(b, taken[i]); // the bin gives them in the slab's order
     let_grow(b, bytes);
+    want_trim(); // a thread that sleeps from here on has them taken back
+    heaps_of(*h.slot).trimmed.store(false, std::memory_order_relaxed); // relaxed: a hint
     tally(h, count, std::int64_t{count} * bytes);
     note_cold(*h.owner, cache, 1 + b.untold);
     b.untold = static_cast<std::uint8_t>(count - 1);

@@ -11,7 +11,7 @@
 //
 //              alloc_fast                              free_fast
 //              `- alloc_slow  no block, closed,        `- free_slow  another group's, shared, large, closed, full bin,
-//                 |           nested                      |          nested, foreign
+//                 |           nested                      |          nested, foreign; free_cold (cold.hpp) comes before it
 //                 |- refill   next slab                   |- free_in_section  another heap's bin, or the slab
 //                 `- reclaim  over a limit                |- overflow         half of the bin goes back to the slabs
 //                                                         `- free_remote

@@ -83,9 +83,9 @@ struct cold_tally {
 };
 
 struct heap {
-    bin* bins = nullptr;              ///< never null; empty_table without slabs
+    bin* bins = nullptr;              ///< never null; without slabs empty_table, or the thread's `lent`
     bin* fast = nullptr;              ///< what the fast path uses: `bins`, or empty_table where it has to stay shut
-    std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null with empty_table
+    std::uint32_t* partial = nullptr; ///< queues by cache index, page indices; null without slabs
     /// Count of entries in both that are used, a power of two: that of most heaps, so that a scope change need not change the mask.
     std::uint32_t capacity = 0;
     std::uint32_t full = 0;       ///< head of the slabs without free objects

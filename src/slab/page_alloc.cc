@@ -31,7 +31,7 @@ std::size_t chunks_committed ALLOT_GUARDED_BY(page_lock) = 0;
 std::atomic<std::uint64_t> handed_out{0};
 std::atomic<std::uint64_t> committed{0};
 std::atomic<std::uint64_t> dirty_pages{0};
-/// Dirty pages that should go, count: see note_taken(). Changed under page_lock.
+/// Dirty pages that should go, count: see note_taken(), which changes it under page_lock. A debt that is repaid meanwhile may be repaid twice.
 std::atomic<std::uint64_t> owed_pages{0};
 constexpr std::uint64_t owed_most = 256;    // 1 MiB
 constexpr std::uint64_t dirty_always = 256; // 1 MiB may lie dirty, wanted or not
@@ -273,10 +273,10 @@ page_run alloc_run(std::size_t pages, std::size_t alignment_pages) noexcept {
 
 bool extend_run(slab& first, std::size_t had, std::size_t pages) noexcept {
     const std::size_t begin = page_index(first) + had;
-    const std::size_t end = page_index(first) + pages;
     lock_guard hold(page_lock);
-    if (end > chunks_committed * chunk_pages)
+    if (pages > chunks_committed * chunk_pages - page_index(first))
         return false;
+    const std::size_t end = page_index(first) + pages;
     // What follows a run is the first page of a free block, or is not free.
     bool zeroed = true;
     std::size_t page = begin;

@@ -262,10 +262,10 @@ void trim_idle_threads() noexcept {
             want_trim();                                             // the next time it may be idle
         } else if (!heaps.trimmed.load(std::memory_order_relaxed)) { // relaxed: as above
             close_thread(slot);
-            trim(heaps.root);
-            trim(heaps.shared);
             for (heap* h = heaps.all.front(); h != nullptr; h = heaps.all.next(*h))
                 trim(*h);
+            trim(heaps.root);
+            trim(heaps.shared);                                   // last: cold bins were emptied into its slabs
             heaps.trimmed.store(true, std::memory_order_relaxed); // relaxed: as above
         }
     }

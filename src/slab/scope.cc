@@ -23,6 +23,14 @@ heap* heap_or_ancestors(cold_section& here, cache_owner& owner) noexcept {
     return &here.heaps().root;
 }
 
+/// Who looks at the group from outside sees what was allocated before the thread left it, and no more. Slot held.
+void leave_for(heap& left, const heap& next) noexcept {
+    if (&left != &next)
+        close_cold(left);
+    if (detail::leaves_much(left))
+        fold(left);
+}
+
 } // namespace
 
 heap* enter_slow(cache_owner& owner) noexcept {
@@ -44,11 +52,7 @@ void leave_slow(heap* previous) noexcept {
     if (left == nullptr || left->depth == 0)
         return; // the thread's exit hook was here: the heaps of its scopes are gone
     credit(here.slot());
-    // Who looks at the group from outside sees what was allocated before the thread left it, and no more.
-    if (left != previous)
-        close_cold(*left);
-    if (detail::leaves_much(*left))
-        fold(*left);
+    leave_for(*left, *previous);
     sync::tls.heap = previous;
     if (--left->depth == 0 && left->dropped)
         free_dropped_heap(*left);
@@ -69,6 +73,7 @@ bool set_base(cache_owner& owner) noexcept {
     heap* const h = heap_or_ancestors(here, owner);
     heap* const old = heaps.base;
     credit(here.slot());
+    leave_for(*old, *h);
     ++h->depth;
     heaps.base = h;
     heaps.base_depth = 1;

@@ -83,6 +83,8 @@ TEST_F(malloc_family, blocks_of_no_bytes_are_different_blocks) {
 
 TEST_F(malloc_family, sizes_that_no_address_space_holds_fail_with_enomem) {
     void* const block = allot_malloc(100);
+    void* const large = allot_malloc(3 << 20); // a run of pages, which might grow where it is
+    const std::uint64_t peak = allot::root().stat().peak;
     std::size_t absurd[] = {SIZE_MAX,         SIZE_MAX - 1, SIZE_MAX - 4095,
                             SIZE_MAX / 2 + 1, PTRDIFF_MAX,  std::size_t{1} << 47};
     for (volatile const std::size_t size : absurd) {
@@ -91,6 +93,7 @@ TEST_F(malloc_family, sizes_that_no_address_space_holds_fail_with_enomem) {
         EXPECT_TRUE(fails(allot_calloc(size, 1))) << size;
         EXPECT_TRUE(fails(allot_calloc(1, size))) << size;
         EXPECT_TRUE(fails(allot_realloc(block, size))) << size << ": the block stays";
+        EXPECT_TRUE(fails(allot_realloc(large, size))) << size << ": this one, too";
         EXPECT_TRUE(fails(allot_realloc(nullptr, size))) << size;
         EXPECT_TRUE(fails(allot_aligned_alloc(64, size))) << size;
         EXPECT_TRUE(fails(allot_aligned_alloc(8192, size))) << size;
@@ -99,6 +102,11 @@ TEST_F(malloc_family, sizes_that_no_address_space_holds_fail_with_enomem) {
     EXPECT_EQ(allot_calloc(SIZE_MAX / 16, 17), nullptr) << "a product that overflows to something small";
     EXPECT_EQ(allot_calloc(std::size_t{1} << 32, std::size_t{1} << 32), nullptr);
     EXPECT_EQ(allot_aligned_alloc(std::size_t{1} << 62, 16), nullptr);
+    EXPECT_LT(allot::root().stat().peak, peak + (std::size_t{1} << 30)) << "nobody ever had so much";
+    void* const other = allot_malloc(3 << 20);
+    EXPECT_NE(other, large);
+    allot_free(other);
+    allot_free(large);
     allot_free(block);
 }
 

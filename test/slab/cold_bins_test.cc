@@ -207,6 +207,46 @@ TEST_F(cold_bins, go_back_when_their_thread_idles_and_when_it_ends) {
     EXPECT_EQ(charged(), 0u);
 }
 
+TEST_F(cold_bins, of_an_idle_thread_go_back_though_it_took_no_new_slab) {
+    std::optional<allot::scope> in;
+    puppet sleeper;
+    void* first = nullptr;
+    void* second = nullptr;
+    sleeper.does([&] {
+        const allot::scope other{top};
+        first = allot::malloc(size); // the thread has a shared slab from here on
+    });
+    for (int tick = 0; tick < 3; ++tick)
+        slab::trim_idle_threads();
+    sleeper.does([&] {
+        in.emplace(cold);
+        second = allot::malloc(size);
+    });
+    EXPECT_GT(charged(), size);
+    EXPECT_TRUE(slab::trim_is_wanted());
+    for (int tick = 0; tick < 3; ++tick)
+        slab::trim_idle_threads();
+    EXPECT_EQ(charged(), size);
+    sleeper.does([&] {
+        in.reset();
+        allot_free(first);
+        allot_free(second);
+    });
+}
+
+TEST_F(cold_bins, are_emptied_when_the_thread_is_given_another_group) {
+    const allot::group other = child("other");
+    void* block = nullptr;
+    std::thread{[&] {
+        ASSERT_EQ(allot_thread_set_group(cold.get()), 0);
+        block = allot::malloc(size);
+        EXPECT_GT(charged(), size);
+        ASSERT_EQ(allot_thread_set_group(other.get()), 0);
+        EXPECT_EQ(charged(), size);
+    }}.join();
+    allot_free(block);
+}
+
 TEST_F(cold_bins, are_left_to_the_heir_with_what_lives) {
     blocks made;
     {
