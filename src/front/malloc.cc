@@ -54,7 +54,12 @@ void free_slow(void* block) noexcept {
 }
 
 void free_rest(void* block) noexcept {
-    if (!slab::free_cold(block) && block != nullptr)
+    const slab::cold_free how = slab::free_cold(block);
+    if (how == slab::cold_free::done) [[likely]]
+        return;
+    if (how == slab::cold_free::told)
+        leave(); // who allocates and frees the same few blocks makes no slow call else
+    else if (block != nullptr)
         free_slow(block);
 }
 

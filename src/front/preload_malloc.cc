@@ -10,8 +10,6 @@
 // Source.      malloc(3), posix_memalign(3); docs/preload.md.
 #include "front/preload_malloc.hpp"
 
-#include "slab/cold.hpp"
-
 #include <cstdlib>
 #include <cstring>
 
@@ -54,8 +52,8 @@ void* preload_aligned(std::size_t alignment, std::size_t size, const void* calle
 }
 
 void preload_free_rest(void* block) noexcept {
-    if (!slab::free_cold(block) && slab::arena_contains(block))
-        front::free_slow(block);
+    if (slab::arena_contains(block))
+        front::free_rest(block);
 }
 
 } // namespace allot::front

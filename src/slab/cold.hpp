@@ -60,26 +60,32 @@ void note_cold(cache_owner& owner, const kmem_cache& cache, std::int32_t count) 
 ALLOT_COLD void note_came_back(std::uint32_t index) noexcept;
 inline constexpr std::int32_t told_at_once = 32;
 
-/// What free_fast() did not take: puts an object of a shared slab into the current heap's bin for it. False if it is none, or
-/// there is no bin with room. Context: any.
-[[nodiscard]] ALLOT_INLINE bool free_cold(void* block) noexcept {
+enum class cold_free : std::uint8_t {
+    refused, ///< the block is none of a shared slab, or there is no bin for it with room
+    done,
+    told, ///< done, and it was told how warm the group is: work may be due
+};
+
+/// What free_fast() did not take: puts an object of a shared slab into the current heap's bin for it. Context: any.
+[[nodiscard]] ALLOT_INLINE cold_free free_cold(void* block) noexcept {
     if (!arena_contains(block))
-        return false;
+        return cold_free::refused;
     const page_tag tag = page_tag_of(block);
     if (tag.value != shared_page)
-        return false;
+        return cold_free::refused;
     const slab& s = *slab_of(block);
     // relaxed: who has the block was handed it.
     const std::uint32_t id = owner_id_at(s, s.cache->shape, block).load(std::memory_order_relaxed);
     if (!put_block({cold_tag(id), tag.bin_offset}, block))
-        return false;
+        return cold_free::refused;
     const std::uint32_t index = tag.bin_offset >> bin_shift;
     auto& count = heaps_of(*sync::tls.slot).came_back[index];
     const std::uint32_t now = count.load(std::memory_order_relaxed) + 1u;   // relaxed: own, and a heuristic
     count.store(static_cast<std::uint8_t>(now), std::memory_order_relaxed); // relaxed: as above
-    if (now % static_cast<std::uint32_t>(told_at_once) == 0) [[unlikely]]
-        note_came_back(index);
-    return true;
+    if (now % static_cast<std::uint32_t>(told_at_once) != 0) [[likely]]
+        return cold_free::done;
+    note_came_back(index);
+    return cold_free::told;
 }
 /// The current heap's bin for the object of a shared slab, or null. Slot held, or inside an open section.
 [[nodiscard]] bin* cold_bin_for(const slab& s, const void* block) noexcept;

@@ -334,6 +334,16 @@ TEST_F(cold_bins, are_left_for_slabs_of_the_groups_own_by_who_frees_all_that_it_
     EXPECT_GT(idle_here(), 0u);
 }
 
+TEST_F(cold_bins, are_left_though_the_thread_makes_no_slow_call_and_nobody_else_works) {
+    const allot::scope in{cold};
+    bool left = false;
+    for (int i = 0; i < 20'000'000 && !left; ++i) { // the library's thread may be slow
+        allot_free(allot::malloc(size));
+        left = i % 1024 == 0 && !slab::is_cold(bin_here());
+    }
+    EXPECT_TRUE(left);
+}
+
 TEST_F(cold_bins, of_a_typed_cache_are_no_live_objects_when_it_is_destroyed) {
     const allot_cache_options options{.size = 80, .alignment = 0, .flags = 0, .constructor = nullptr};
     allot_cache* const cache = allot_cache_create("typed", &options);
