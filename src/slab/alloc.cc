@@ -66,7 +66,7 @@ fresh_block alloc_run_for(cache_owner& owner, std::size_t bytes, std::size_t ali
 /// Gives a block of a shared slab, already charged to the heap's group, its owner.
 void* hand_over(slab& s, heap& h, void* block) noexcept {
     const cache_shape& shape = s.cache->shape;
-    h.cold.add(1, shape.object_bytes);
+    tally_cold(h, 1, shape.object_bytes);
     ++h.allocations;
     // relaxed: handing the block over orders it.
     owner_ids(s)[object_index(s, shape, block)].store(h.owner->objects->id, std::memory_order_relaxed);

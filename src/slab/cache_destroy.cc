@@ -40,9 +40,10 @@ bool always(thread_heaps&, void*) noexcept { return true; }
 /// Parks the slabs of one root cache that a heap holds.
 void park_cache(heap& h, const kmem_cache& root) noexcept {
     const std::uint32_t index = root.shape.index;
-    if (index < h.capacity)
-        close_bin(h, index);
-    if (h.partial == nullptr || index >= h.capacity)
+    if (index >= h.capacity)
+        return;
+    close_bin(h, index);
+    if (h.partial == nullptr)
         return;
     while (h.partial[index] != 0) {
         slab& s = slab_at(h.partial[index]);

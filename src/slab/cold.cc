@@ -15,6 +15,8 @@
 
 namespace allot::slab {
 
+static_assert(cold_tag_end - cold_tag_first == obj_cgroup_count_max, "a tag for each owner id");
+
 namespace {
 
 constexpr std::uint32_t warm_objects = 256;
@@ -65,15 +67,6 @@ bool borrow_table(heap& h, bool may_flush) noexcept {
     h.bins = heaps.lent;
     h.fast = heaps.fast ? heaps.lent : empty_table;
     return true;
-}
-
-void tally(heap& h, std::int64_t count, std::int64_t bytes) noexcept {
-    // So many may be unknown to who looks from outside.
-    constexpr std::int64_t unsettled_most = 64;
-    h.cold.add(count, bytes);
-    const std::int64_t objects = h.cold.objects.load(std::memory_order_relaxed); // relaxed: own
-    if (objects >= unsettled_most || objects <= -unsettled_most) [[unlikely]]
-        settle_cold(h);
 }
 
 } // namespace
@@ -128,7 +121,7 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
     let_grow(b, bytes);
     want_trim(); // a thread that sleeps from here on has them taken back
     heaps_of(*h.slot).trimmed.store(false, std::memory_order_relaxed); // relaxed: a hint
-    tally(h, count, std::int64_t{count} * bytes);
+    tally_cold(h, count, std::int64_t{count} * bytes);
     note_cold(*h.owner, cache, 1 + b.untold);
     b.untold = static_cast<std::uint8_t>(count - 1);
     ++h.allocations;
@@ -181,16 +174,7 @@ void uncharge_cold(heap& h, cold_figures left) noexcept {
     if (left.objects == 0)
         return;
     sync::rcu_guard section;
-    obj_cgroup& owner = *h.owner->objects;
-    cache_owner& payer = owner.load_payer();
-    const auto bytes = static_cast<std::uint64_t>(left.bytes);
-    if (&payer == h.owner && !h.dropped) {
-        counter::uncharge_usage(payer, bytes);
-        tally(h, -left.objects, -left.bytes);
-        return;
-    }
-    counter::uncharge_object(payer, bytes, counter::charge_kind::shared);
-    obj_cgroup_put(owner, static_cast<std::uint64_t>(left.objects));
+    uncharge_objects(&h, *h.owner->objects, left);
 }
 
 void flush_cold(heap& h) noexcept {

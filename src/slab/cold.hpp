@@ -15,10 +15,10 @@
 //
 // Invariants.  I1  A block in a bin with a cold tag is charged to the heap's group, has its owner's id and holds a reference on it.
 //              I2  `cold_bins` of a heap has a bit for each bin with a cold tag. Its table is the lent one only if it is the borrower.
-//              I3  Only the heap that the thread is in gets cold bins, and loses them when the thread leaves it for another.
+//              I3  Only the heap that the thread is in gets cold bins, and loses them when the thread leaves its scope for another group's.
 // Concurrency. slot held and closed, or inside the own open section, as each says.
 // Lock order.  slot > node > page_alloc.
-// Checked by.  test/slab/cold_bins_test.cc, test/group/discard_test.cc
+// Checked by.  test/slab/cold_bins_test.cc, test/group/discard_test.cc, verify/spin/cold_bins.pml
 #pragma once
 
 #include "slab/bins.hpp"

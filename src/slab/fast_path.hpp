@@ -10,8 +10,9 @@
 //              slab's.
 //
 //              alloc_fast                              free_fast
-//              `- alloc_slow  no block, closed,        `- free_slow  another group's, shared, large, closed, full bin,
-//                 |           nested                      |          nested, foreign; free_cold (cold.hpp) comes before it
+//              |                                       |- free_cold  the current group's, of a shared slab (cold.hpp)
+//              `- alloc_slow  no block, closed,        `- free_slow  another group's, large, closed, full bin, nested,
+//                 |           nested                      |          foreign
 //                 |- refill   next slab                   |- free_in_section  another heap's bin, or the slab
 //                 `- reclaim  over a limit                |- overflow         half of the bin goes back to the slabs
 //                                                         `- free_remote

@@ -194,6 +194,15 @@ void settle_cold(heap& h) noexcept {
     }
 }
 
+void tally_cold(heap& h, std::int64_t objects, std::int64_t bytes) noexcept {
+    // So many may be unknown to who looks from outside.
+    constexpr std::int64_t unsettled_most = 64;
+    h.cold.add(objects, bytes);
+    const std::int64_t now = h.cold.objects.load(std::memory_order_relaxed); // relaxed: own
+    if (now >= unsettled_most || now <= -unsettled_most) [[unlikely]]
+        settle_cold(h);
+}
+
 cold_figures unsettled(const cache_owner& owner) noexcept {
     cold_figures sum;
     // relaxed: a heap that is made meanwhile is as if it were made later. The count saves looking on.

@@ -224,6 +224,8 @@ void publish_allocations(heap& h) noexcept;
 void fold(heap& h) noexcept;
 /// Tells the group's owner and shares what the heap has put together. Slot held, or own open section.
 void settle_cold(heap& h) noexcept;
+/// Adds objects that the heap's group has more, or fewer, and settle_cold() from a few dozen on. Slot held, or own open section.
+void tally_cold(heap& h, std::int64_t objects, std::int64_t bytes) noexcept;
 /// What the threads' heaps for the group have not told yet, but for threads that are in a slow path: nobody is waited for. Context:
 /// atomic, no slot held.
 struct cold_figures {

@@ -24,26 +24,26 @@ obj_cgroup& owner_of_freed(const slab& s, const void* block, std::uint32_t id) n
     return owner;
 }
 
-/// Notes in the heap, which is of the owner's group and of the payer, that an object went.
-void note_cold_free(heap& h, std::int64_t bytes) noexcept {
-    // So many may be unknown to who looks from outside.
-    constexpr std::int64_t unsettled_most = 64;
-    h.cold.add(-1, -bytes);
-    if (h.cold.objects.load(std::memory_order_relaxed) <= -unsettled_most) [[unlikely]] // relaxed: own
-        settle_cold(h);
-}
-
 } // namespace
+
+void uncharge_objects(heap* h, obj_cgroup& owner, cold_figures gone) noexcept {
+    cache_owner& payer = owner.load_payer();
+    ALLOT_TEST_POINT("uncharge_object:payer_read");
+    const auto bytes = static_cast<std::uint64_t>(gone.bytes);
+    if (h != nullptr && h->owner == &payer && !h->dropped && payer.objects == &owner) [[likely]] {
+        counter::uncharge_usage(payer, bytes);
+        tally_cold(*h, -gone.objects, -gone.bytes);
+        return;
+    }
+    counter::uncharge_object(payer, bytes, counter::charge_kind::shared);
+    obj_cgroup_put(owner, static_cast<std::uint64_t>(gone.objects));
+}
 
 void uncharge_shared(slab& s, const void* block) noexcept {
     const cache_shape& shape = s.cache->shape;
     // relaxed: who frees the block was handed it by who allocated it.
     const std::uint32_t id = owner_ids(s)[object_index(s, shape, block)].exchange(0, std::memory_order_relaxed);
-    obj_cgroup& owner = owner_of_freed(s, block, id);
-    cache_owner& payer = owner.load_payer();
-    ALLOT_TEST_POINT("uncharge_object:payer_read");
-    counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
-    obj_cgroup_put(owner);
+    uncharge_objects(nullptr, owner_of_freed(s, block, id), {1, shape.object_bytes});
 }
 
 void uncharge_shared_by_holder(slab& s, const void* block) noexcept {
@@ -52,17 +52,7 @@ void uncharge_shared_by_holder(slab& s, const void* block) noexcept {
     // relaxed, both: as above. Not one step: of two frees at a time that is a bug anyhow, one may go unseen.
     const std::uint32_t id = place.load(std::memory_order_relaxed);
     place.store(0, std::memory_order_relaxed); // relaxed: as above
-    obj_cgroup& owner = owner_of_freed(s, block, id);
-    cache_owner& payer = owner.load_payer();
-    ALLOT_TEST_POINT("uncharge_object:payer_read");
-    auto* const h = static_cast<heap*>(sync::tls.heap);
-    if (h != nullptr && h->owner == &payer && !h->dropped && payer.objects == &owner) [[likely]] {
-        counter::uncharge_usage(payer, shape.object_bytes);
-        note_cold_free(*h, shape.object_bytes);
-        return;
-    }
-    counter::uncharge_object(payer, shape.object_bytes, counter::charge_kind::shared);
-    obj_cgroup_put(owner);
+    uncharge_objects(static_cast<heap*>(sync::tls.heap), owner_of_freed(s, block, id), {1, shape.object_bytes});
 }
 
 } // namespace allot::slab

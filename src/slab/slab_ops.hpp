@@ -116,6 +116,9 @@ void unlink_from_node(kmem_cache& cache, slab& s) noexcept ALLOT_REQUIRES(cache.
 /// Frees a large block. Slot held. Defined in free.cc.
 void release_large(slab& s) noexcept;
 
+/// Uncharges objects of shared slabs from their owner. If `h`, which may be null, is the payer's own heap, the shares and references are put
+/// together there; then slot held, or inside an open section. Inside a RCU section. Defined in shared.cc.
+void uncharge_objects(heap* h, obj_cgroup& owner, cold_figures gone) noexcept;
 /// Uncharges an object of a shared slab from its owner and clears the owner id. Context: any, inside a RCU section. Defined in shared.cc.
 void uncharge_shared(slab& s, const void* block) noexcept;
 /// The same for the holder of the slab. Slot held, or inside an open section; inside a RCU section.

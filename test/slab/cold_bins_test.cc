@@ -36,6 +36,8 @@ class cold_bins : public allot_test::core_test {
     static const slab::heap& heap_here() { return *static_cast<const slab::heap*>(sync::tls.heap); }
     static const slab::bin& bin_here(std::size_t bytes = size) { return heap_here().bins[slab::class_of(bytes)]; }
     static std::uint32_t idle_here(std::size_t bytes = size) { return slab::free_count(bin_here(bytes).free); }
+    /// A group with room for so many objects.
+    allot::group tight_group(std::uint64_t objects) const { return child("tight", {.max = objects * size}); }
     std::uint64_t charged() const { return inside(cold).counter().usage; }
 
     allot::group cold;
@@ -128,9 +130,7 @@ TEST_F(cold_bins, share_the_threads_table_one_group_at_a_time) {
 }
 
 TEST_F(cold_bins, do_not_make_a_limit_smaller) {
-    allot::limits few;
-    few.max = 40 * size;
-    const allot::group tight = child("tight", few);
+    const allot::group tight = tight_group(40);
     blocks made;
     {
         const allot::scope in{tight};
@@ -140,16 +140,14 @@ TEST_F(cold_bins, do_not_make_a_limit_smaller) {
         for (int i = 0; i < 40; ++i)
             ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
         EXPECT_EQ(allot::malloc(size), nullptr);
-        EXPECT_LE(inside(tight).counter().usage, few.max);
+        EXPECT_LE(inside(tight).counter().usage, 40 * size);
     }
     EXPECT_EQ(inside(tight).counter().usage, 40 * size);
-    EXPECT_LE(tight.stat().peak, few.max);
+    EXPECT_LE(tight.stat().peak, 40 * size);
 }
 
 TEST_F(cold_bins, that_a_limit_has_no_room_for_are_no_limit_that_was_met) {
-    allot::limits few;
-    few.max = 10 * size;
-    const allot::group tight = child("tight", few);
+    const allot::group tight = tight_group(10);
     blocks made;
     const allot::scope in{tight};
     for (int i = 0; i < 10; ++i)
@@ -160,9 +158,7 @@ TEST_F(cold_bins, that_a_limit_has_no_room_for_are_no_limit_that_was_met) {
 }
 
 TEST_F(cold_bins, of_another_thread_give_back_what_a_limit_needs) {
-    allot::limits few;
-    few.max = 8 * size;
-    const allot::group tight = child("tight", few);
+    const allot::group tight = tight_group(8);
     blocks made;
     puppet sleeper;
     void* theirs = nullptr;
