@@ -159,6 +159,11 @@ template <class P> byte_count set_max(basic_page_counter<P>& counter, byte_count
     return counter.usage.load(std::memory_order_seq_cst);
 }
 
+/// The same for a counter that nobody charges yet.
+template <class P> void init_max(basic_page_counter<P>& counter, byte_count max) noexcept {
+    counter.max.store(max, std::memory_order_relaxed); // relaxed: published with the counter
+}
+
 using page_counter = basic_page_counter<sync::real>;
 
 } // namespace allot::counter

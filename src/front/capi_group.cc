@@ -129,14 +129,22 @@ int allot_group_discard(allot_group* group, allot_report* report) noexcept {
     return error;
 }
 
+/// Keeps the registers that a call needs out of allot_enter.
+ALLOT_COLD static void enter_slow(allot_group* group, allot_scope* scope) noexcept {
+    scope->previous = slab::enter_slow(*group_from(group));
+}
+
 void allot_enter(allot_group* group, allot_scope* scope) noexcept {
-    scope->previous = slab::enter_scope(*group_from(group));
     scope->entered = group;
+    slab::heap* const previous = slab::try_enter_scope(*group_from(group));
+    if (previous == nullptr) [[unlikely]]
+        return enter_slow(group, scope);
+    scope->previous = previous;
 }
 
 void allot_leave(allot_scope* scope) noexcept {
-    slab::leave_scope(static_cast<slab::heap*>(scope->previous));
     scope->entered = nullptr;
+    slab::leave_scope(static_cast<slab::heap*>(scope->previous));
 }
 
 allot_group* allot_current(void) noexcept {

@@ -36,7 +36,7 @@ void leave() noexcept {
         return;
     if (!sync::timer_is_set())
         memcg::note_idle_memory();
-    if (!sync::worker_running() && sync::work_due()) {
+    if (!sync::worker_running() && sync::work_was_due()) {
         platform::errno_guard keep;
         sync::try_run_ready();
     }

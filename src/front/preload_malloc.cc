@@ -33,6 +33,12 @@ ALLOT_COLD void* malloc_for_caller(std::size_t size, std::size_t alignment, cons
     return group_block(*owner, size, alignment != 0 ? alignment : 16);
 }
 
+/// A block whose size is not known here cannot be moved.
+ALLOT_COLD void* realloc_foreign() noexcept {
+    errno = ENOMEM;
+    return nullptr;
+}
+
 } // namespace
 
 // operator new (preload_new.cc) passes its own caller.
@@ -60,11 +66,7 @@ void preload_free_rest(void* block) noexcept {
 
 extern "C" {
 
-ALLOT_API void* malloc(size_t size) noexcept {
-    if (void* const block = preload_take(size)) [[likely]]
-        return block;
-    return preload_malloc(size, __builtin_return_address(0));
-}
+ALLOT_API void* malloc(size_t size) noexcept { return preload_any(size, __builtin_return_address(0)); }
 
 ALLOT_API void free(void* block) noexcept { preload_free(block); }
 ALLOT_API void cfree(void* block) noexcept { preload_free(block); }
@@ -80,12 +82,8 @@ ALLOT_API void* calloc(size_t count, size_t size) noexcept {
 
 ALLOT_API void* realloc(void* block, size_t size) noexcept {
     if (block == nullptr)
-        return preload_malloc(size, __builtin_return_address(0));
-    if (!slab::arena_contains(block)) {
-        errno = ENOMEM; // its size is not known here, so it cannot be moved
-        return nullptr;
-    }
-    return realloc_block(block, size);
+        return preload_any(size, __builtin_return_address(0));
+    return slab::arena_contains(block) ? realloc_block(block, size) : realloc_foreign();
 }
 
 ALLOT_API void* reallocarray(void* block, size_t count, size_t size) noexcept {
@@ -95,8 +93,8 @@ ALLOT_API void* reallocarray(void* block, size_t count, size_t size) noexcept {
         return nullptr;
     }
     if (block == nullptr)
-        return preload_malloc(bytes, __builtin_return_address(0));
-    return realloc_block(block, bytes);
+        return preload_any(bytes, __builtin_return_address(0));
+    return slab::arena_contains(block) ? realloc_block(block, bytes) : realloc_foreign();
 }
 
 /// As glibc: an alignment that is no power of two is rounded up to one.

@@ -18,8 +18,9 @@
 //              The rest is the end of any group (lifecycle.cc), which finds little to do.
 // Invariants.  I1  Groups in the subtree that were closed before are part of it: what they had belongs to it, or will.
 // Concurrency. any thread. Everything under the tree lock, so that verify finds marks and shares in step.
+//              A group below that was closed before may end meanwhile: what it has is taken back under the same lock (discard_rest).
 // Lock order.  tree > slot, one at a time > node, runs.
-// Checked by.  test/group/discard_test.cc, test/torture/groups.cc, verify/spin/discard_bins.pml, verify/spin/cold_bins.pml
+// Checked by.  test/group/discard_test.cc, races.race_50b, test/torture/groups.cc, verify/spin/discard_bins.pml, verify/spin/cold_bins.pml
 // Source.      docs/lifecycle.md "Discarding a group".
 #include "slab/discard.hpp"
 #include "group/mem_cgroup.hpp"
@@ -67,7 +68,7 @@ left_over count_left(mem_cgroup& top) noexcept {
 
 void mark(mem_cgroup& top) noexcept {
     for_each_closed(top, [](mem_cgroup& group) noexcept {
-        group.discarded = true;
+        group.discarded.store(true, std::memory_order_relaxed); // relaxed: see drop_leaving_heaps; else the lock
         group.owners.for_each([](slab::obj_cgroup& owner) noexcept { slab::mark_discarded(owner); });
     });
 }
@@ -182,6 +183,7 @@ int discard(mem_cgroup& group, allot_report* report) noexcept {
             return error;
         discard_held(group);
         mark(group); // the objects in bins of the heaps, too: nobody has those bins any more
+        ALLOT_TEST_POINT("discard:marked");
         discard_unheld(group);
         uncharge_shares(group);
     }
@@ -194,6 +196,7 @@ int discard(mem_cgroup& group, allot_report* report) noexcept {
 void discard_rest(mem_cgroup& group) noexcept {
     const std::int64_t bytes =
         shared_share(group).load(std::memory_order_relaxed); // relaxed: nobody charges it any more
+    ALLOT_TEST_POINT("discard_rest:read");
     if (bytes > 0) {
         counter::uncharge_object(group, static_cast<std::uint64_t>(bytes), charge_kind::shared);
         slab::note_discarded(static_cast<std::uint64_t>(bytes));

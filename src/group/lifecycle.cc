@@ -9,11 +9,11 @@
 //
 //              close                 caller     unhash, dying, nr_dying, queue
 //              `- offline_group      executor   unpublish children, rewrite payers, call_rcu
-//                 `- finish_offline  executor   after a sweep over the slots: put children, confirm the kill, move own
+//                 `- finish_siblings executor   after a sweep over the slots: put children, confirm the kill, move own
 //                    |                          share, put owner, put the online reference
 //                    `- put (last)   any        call_rcu
 //                       `- after_gp  executor   queue free
-//                          `- free   executor   unlink, uncharge, free, put parent
+//                          `- free   executor   unlink, uncharge, keep for the next group or free, put parent
 //
 //              A grace period and a sweep serve all groups that wait for them, so many that close at once cost few.
 //
@@ -21,6 +21,7 @@
 // Lock order.  tree > slot; nothing is held over the grace period.
 #include "group/mem_cgroup.hpp"
 #include "group/records.hpp"
+#include "group/runtime.hpp"
 #include "slab/cache_lifecycle.hpp"
 #include "slab/cold.hpp"
 #include "slab/discard.hpp"
@@ -92,7 +93,8 @@ void drop_leaving_heaps(sync::thread_slot& slot, void*) noexcept {
     for (slab::heap* h = heaps.all.front(); h != nullptr;) {
         slab::heap* const following = heaps.all.next(*h);
         if (is_leaving(*h)) {
-            if (static_cast<const mem_cgroup*>(h->owner)->discarded)
+            // relaxed: what is missed was made before the mark, and goes where it would have gone then.
+            if (static_cast<const mem_cgroup*>(h->owner)->discarded.load(std::memory_order_relaxed))
                 slab::wipe_heap(*h);
             slab::drop_heap(*h);
         }
@@ -114,18 +116,15 @@ mem_cgroup& heir_of(const mem_cgroup& group) noexcept {
     return *heir;
 }
 
-/// What is left to do once no thread has a heap of the group.
-void finish_offline(mem_cgroup& group) noexcept {
+/// What is left to do once no thread has a heap of the group, up to what takes the tree lock.
+void begin_finish(mem_cgroup& group) noexcept {
     end_children(group);
     if (sync::percpu_cells* const cells = group.refs.confirm_kill())
         free_cells(*cells);
-    if (group.discarded)
-        discard_rest(group);
-    {
-        lock_guard hold(tree_lock()); // a discard adds up the shares of a subtree
-        counter::reparent_local(group, heir_of(group));
-        group.reparented = true;
-    }
+}
+
+/// The rest of it.
+void end_finish(mem_cgroup& group) noexcept {
     group.leaving = false;
     group.state.store(group_state::offline, std::memory_order_relaxed); // relaxed: for reports
     // Nobody can take a reference on the owner any more, and the heaps have told theirs. If nothing refers to it, it goes with the group, at no cost of its own.
@@ -163,6 +162,30 @@ class crowd {
 };
 constinit crowd leaving;
 
+/// Finishes some siblings that are next to each other in a crowd, for which the tree lock is taken once; returns what follows them. A
+/// parent's turn comes after its children's shares are in its own.
+mem_cgroup* finish_siblings(mem_cgroup* group) noexcept {
+    mem_cgroup* siblings[frees_at_once];
+    std::size_t count = 0;
+    const auto* const parent = group->parent;
+    for (; group != nullptr && group->parent == parent && count < frees_at_once; group = group->next_of_crowd) {
+        begin_finish(*group);
+        siblings[count++] = group;
+    }
+    {
+        lock_guard hold(tree_lock()); // a discard adds up the shares of a subtree
+        for (std::size_t i = 0; i < count; ++i) {
+            if (siblings[i]->discarded.load(std::memory_order_relaxed)) // relaxed: the lock
+                discard_rest(*siblings[i]);
+            counter::reparent_local(*siblings[i], heir_of(*siblings[i]));
+            siblings[i]->reparented = true;
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i)
+        end_finish(*siblings[i]); // which joins another crowd
+    return group;
+}
+
 /// The second half of going offline, for all groups that a grace period has served: nobody has the old pointers any more, but for
 /// the heaps. One sweep over the slots takes them all.
 void sweep_and_finish(sync::work&) noexcept {
@@ -170,12 +193,8 @@ void sweep_and_finish(sync::work&) noexcept {
     // Takes every slot's lock, so that whoever looked a child or the account up under one is done with it.
     slab::for_each_slot_closed(has_leaving_heap, drop_leaving_heaps, nullptr);
     ALLOT_TEST_POINT("offline:swept");
-    mem_cgroup* group = leaving.take_all();
-    while (group != nullptr) {
-        mem_cgroup* const following = group->next_of_crowd; // before the group joins another crowd
-        finish_offline(*group);
-        group = following;
-    }
+    for (mem_cgroup* group = leaving.take_all(); group != nullptr;)
+        group = finish_siblings(group);
 }
 constinit sync::work sweep_work{sweep_and_finish};
 
@@ -202,16 +221,31 @@ void offline_group(sync::work& item) noexcept {
 
 constinit crowd released;
 
-/// Takes up to `room` groups off tree and lists under one hold of the lock. Returns their count.
-std::size_t take_off(mem_cgroup* group, const mem_cgroup* end, mem_cgroup** out, std::size_t room) noexcept {
+/// Counts closed groups of the parent, more or fewer, in it and above. Tree lock held.
+void add_dying(mem_cgroup& parent, std::uint32_t count) noexcept ALLOT_REQUIRES(tree_lock()) {
+    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
+        at->nr_dying.store(at->nr_dying.load(std::memory_order_relaxed) +
+                               count, // relaxed, both: statistics, and the lock
+                           std::memory_order_relaxed);
+}
+
+/// Takes up to frees_at_once siblings from `*next` on off tree and lists under one hold of the lock. Returns the count of those that are to
+/// be freed.
+std::size_t take_off(mem_cgroup** next, const mem_cgroup* end, mem_cgroup** out) noexcept {
     std::size_t count = 0;
+    std::uint32_t taken = 0;
+    mem_cgroup& parent = *(*next)->parent_group();
     lock_guard hold(tree_lock());
-    for (; group != end && count < room; group = group->next_of_crowd) {
-        if (group->objects != nullptr)
-            group->objects->link.unlink();
-        take_off_tree(*group);
-        out[count++] = group;
+    for (; taken < frees_at_once && *next != end; ++taken) {
+        mem_cgroup& group = **next;
+        *next = group.next_of_crowd;
+        if (group.objects != nullptr)
+            group.objects->link.unlink();
+        take_off_tree(group);
+        if (!keep_spare(group))
+            out[count++] = &group;
     }
+    add_dying(parent, 0 - taken);
     return count;
 }
 
@@ -228,6 +262,20 @@ void free_memory(mem_cgroup** groups, std::size_t count) noexcept {
     slab::metadata_free_all(reinterpret_cast<void**>(groups), count, sizeof(mem_cgroup));
 }
 
+} // namespace
+
+void free_spares() noexcept {
+    mem_cgroup* taken[frees_at_once];
+    sync::busy_scope busy;
+    for (std::size_t count = frees_at_once; count == frees_at_once;) {
+        lock_guard hold(tree_lock()); // until they are free: fork finds all of it done or nothing
+        count = take_spares(taken, frees_at_once);
+        free_memory(taken, count);
+    }
+}
+
+namespace {
+
 /// Frees a run of groups with one parent, which begins with `first`; returns what follows it. What changes in the parent and above
 /// changes once for all of them.
 mem_cgroup* free_siblings(mem_cgroup* const first) noexcept {
@@ -241,13 +289,9 @@ mem_cgroup* free_siblings(mem_cgroup* const first) noexcept {
     }
     const std::size_t bytes = slab::metadata_bytes(sizeof(mem_cgroup)) * count;
     counter::uncharge_object(heir_of(*first), bytes, counter::charge_kind::metadata);
-    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
-        at->nr_dying.fetch_sub(count, std::memory_order_relaxed); // relaxed: statistics
     for (mem_cgroup* at = first; at != end;) {
         mem_cgroup* taken[frees_at_once];
-        const std::size_t now = take_off(at, end, taken, frees_at_once);
-        at = taken[now - 1]->next_of_crowd;
-        free_memory(taken, now);
+        free_memory(taken, take_off(&at, end, taken));
     }
     ALLOT_TEST_POINT("free_group:freed");
     put(parent, count); // last of all: what came before may have used it
@@ -257,6 +301,7 @@ mem_cgroup* free_siblings(mem_cgroup* const first) noexcept {
 void free_groups(sync::work&) noexcept {
     for (mem_cgroup* group = released.take_all(); group != nullptr;)
         group = free_siblings(group);
+    note_idle_memory();
 }
 constinit sync::work free_work{free_groups};
 
@@ -363,8 +408,7 @@ void close_one(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock()) {
     // (1) release: pairs with counter/account.hpp(1): who sees it closed charges an ancestor.
     group.online.store(false, std::memory_order_release);
     group.refs.begin_kill(); // the offline work confirms it after its grace period
-    for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
-        at->nr_dying.fetch_add(1, std::memory_order_relaxed); // relaxed: statistics
+    add_dying(parent, 1);
     group.life_work.run = offline_group;
     sync::queue_work_under_lock(sync::stage::offline, group.life_work);
 }

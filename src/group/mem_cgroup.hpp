@@ -53,7 +53,7 @@ struct mem_cgroup : slab::cache_owner {
     bool deactivated = false;            // what pointed to it points to the parent; executor only, as all below
     bool leaving = false;                // its grace period is over; its heaps are to be dropped
     bool reparented = false;             // its own share was moved to the parent
-    bool discarded = false;              // its blocks went with it; guarded by the tree lock
+    std::atomic<bool> discarded{false};  // its blocks went with it; written under the tree lock
     sync::work* going = nullptr;         // unpublished children, by their release works
     mem_cgroup* next_of_crowd = nullptr; // groups that go through a step of their end together
     front_place* place = nullptr;
@@ -134,12 +134,20 @@ front_place* place_of(mem_cgroup& group) noexcept;
 /// close() but for what needs no lock. Errors: -ENOENT.
 int close_locked(mem_cgroup& group, allot_report* report) noexcept ALLOT_REQUIRES(tree_lock());
 void sort_lines(allot_report& report) noexcept;
-/// Takes back what threads made in a discarded group while it was discarded. Executor, once nobody charges it any more.
-void discard_rest(mem_cgroup& group) noexcept;
+/// Takes back what threads made in a discarded group while it was discarded. Executor, once nobody charges it any more. The lock keeps off
+/// the discard of a group above, which takes back the same.
+void discard_rest(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
 void unhash(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
 void forget_id(const mem_cgroup& group) noexcept;
 void take_off_tree(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
-void free_group_memory(mem_cgroup& group) noexcept;
+/// Keeps a group that is off everything, with its owner, for the next one that is made. False if it is to be freed.
+bool keep_spare(mem_cgroup& group) noexcept ALLOT_REQUIRES(tree_lock());
+/// Takes kept ones, to be freed. Returns their count.
+std::size_t take_spares(mem_cgroup** out, std::size_t room) noexcept ALLOT_REQUIRES(tree_lock());
+/// True if there are any. Context: any.
+bool spares_are_kept() noexcept;
+/// Frees all kept ones. Context: task, no lock held.
+void free_spares() noexcept;
 void init_works(mem_cgroup& group) noexcept;
 /// Closed groups that have a step before them which deferred work takes; not those that somebody holds. Context: any.
 std::uint32_t count_of_crowd() noexcept;

@@ -65,6 +65,8 @@ counter::byte_count reclaim(mem_cgroup& group) noexcept {
             slab::sweep_discarded();
     }
     sync::try_run_ready();
+    if (&group == root_group)
+        free_spares();
     const counter::byte_count after = usage.load(std::memory_order_relaxed); // relaxed: an estimate
     return after < before ? before - after : 0;
 }

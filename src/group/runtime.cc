@@ -111,6 +111,7 @@ void after_fork_child() noexcept ALLOT_NO_TSA {
 
 void decay() noexcept {
     slab::trim_idle_threads();
+    free_spares();
     if (slab::pages_dirty() > dirty_pages_kept)
         slab::purge();
     note_idle_memory();
@@ -163,7 +164,7 @@ int publish_figures(const char* directory) noexcept {
 }
 
 void note_idle_memory() noexcept {
-    if (slab::pages_dirty() > dirty_pages_kept || slab::trim_is_wanted())
+    if (slab::pages_dirty() > dirty_pages_kept || slab::trim_is_wanted() || spares_are_kept())
         sync::set_timer(decay, decay_ns);
 }
 

@@ -45,6 +45,43 @@ mem_cgroup* lookup(const mem_cgroup* parent, const char* name, std::size_t lengt
     return nullptr;
 }
 
+/// Groups that are over and the next ones are made of, each with its owner, which has its id: a group takes three locks less so, in a
+/// program where many come and go. The first in use is the last that came, whose memory is in a cache.
+constexpr std::size_t spares_max = 256; // as many as come together (help_with_removals)
+mem_cgroup* spares[spares_max] ALLOT_GUARDED_BY(the_tree_lock);
+std::atomic<std::size_t> nr_spares{0}; // relaxed accesses: written under the tree lock; without it a hint
+
+mem_cgroup* pop_spare() noexcept ALLOT_REQUIRES(the_tree_lock) {
+    const std::size_t left = nr_spares.load(std::memory_order_relaxed) - 1; // relaxed: see there
+    nr_spares.store(left, std::memory_order_relaxed);                       // relaxed: as above
+    return spares[left];
+}
+
+/// False if there is no room, or the group is not one that can be used anew as it is.
+bool push_spare(mem_cgroup& group) noexcept ALLOT_REQUIRES(the_tree_lock) {
+    // relaxed, both: see there; no reader of the array is left
+    const std::size_t count = nr_spares.load(std::memory_order_relaxed);
+    if (count == spares_max || group.objects == nullptr || group.caches.load(std::memory_order_relaxed) != nullptr)
+        return false;
+    spares[count] = &group;
+    nr_spares.store(count + 1, std::memory_order_relaxed); // relaxed: see there
+    return true;
+}
+
+/// A fresh group, with an owner if it is made of a spare one. Errors: null, `*over` as of metadata_alloc.
+mem_cgroup* fresh_group(counter::page_counter** over) noexcept ALLOT_REQUIRES(the_tree_lock) {
+    if (!spares_are_kept())
+        return slab::metadata_new<mem_cgroup>(over);
+    mem_cgroup* const spare = pop_spare();
+    if (const std::size_t left = nr_spares.load(std::memory_order_relaxed); left != 0) // relaxed: see there
+        slab::fetch_object(spares[left - 1], sizeof(mem_cgroup));
+    slab::obj_cgroup* const owner = spare->objects;
+    auto* const group = new (spare) mem_cgroup;
+    slab::obj_cgroup_renew(*owner, *group);
+    group->objects = owner;
+    return group;
+}
+
 bool is_valid_name(const char* name) noexcept {
     const std::size_t length = std::strlen(name);
     if (length == 0 || length > ALLOT_NAME_MAX || std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0)
@@ -68,11 +105,11 @@ bool merge_limits(const allot_limits& wanted, allot_limits& now) noexcept {
     return now.min <= now.max && now.low <= now.max;
 }
 
-void store_limits(counter::page_counter& counter, const allot_limits& limits) noexcept {
+/// All but `max`, which charges that are under way may have to see.
+void store_soft_limits(counter::page_counter& counter, const allot_limits& limits) noexcept {
     counter.min.store(limits.min, std::memory_order_relaxed);   // relaxed: each limit stands for itself
     counter.low.store(limits.low, std::memory_order_relaxed);   // relaxed: as above
     counter.high.store(limits.high, std::memory_order_relaxed); // relaxed: as above
-    counter::set_max(counter, limits.max);
 }
 
 void name_record(counter::account_record& record, const char* name) noexcept {
@@ -92,7 +129,8 @@ int equip(mem_cgroup& group, mem_cgroup& parent, const char* name) noexcept ALLO
     group.record->parent = parent.record->id;
     group.counter().parent = &parent.counter();
     name_record(*group.record, name);
-    group.objects = slab::obj_cgroup_create(group);
+    if (group.objects == nullptr)
+        group.objects = slab::obj_cgroup_create(group);
     if (group.objects == nullptr) {
         record_give(*group.record);
         return -ENOMEM;
@@ -131,15 +169,16 @@ int create_locked(mem_cgroup& parent, const char* name, const allot_limits& limi
         return -EEXIST;
     if (!counter::try_charge_object(parent, bytes, counter::charge_kind::metadata, over))
         return -ENOMEM;
-    auto* group = slab::metadata_new<mem_cgroup>(over);
+    mem_cgroup* const group = fresh_group(over);
     const int error = group != nullptr ? equip(*group, parent, name) : -ENOMEM;
     if (error != 0) {
-        if (group != nullptr)
+        if (group != nullptr && !push_spare(*group))
             slab::metadata_free(group, sizeof *group);
         counter::uncharge_object(parent, bytes, counter::charge_kind::metadata);
         return error;
     }
-    store_limits(group->counter(), limits);
+    store_soft_limits(group->counter(), limits);
+    counter::init_max(group->counter(), limits.max);
     ALLOT_TEST_POINT("create:equipped");
     link(*group, parent);
     *out = group;
@@ -298,7 +337,8 @@ int set_limits(mem_cgroup& group, const allot_limits& limits) noexcept {
         read_limits(group.counter(), merged);
         if (!merge_limits(limits, merged))
             return -EINVAL;
-        store_limits(group.counter(), merged);
+        store_soft_limits(group.counter(), merged);
+        counter::set_max(group.counter(), merged.max);
     }
     // relaxed: if a newer write has raised it meanwhile, there is nothing to do.
     if (group.counter().usage.load(std::memory_order_relaxed) > group.counter().max.load(std::memory_order_relaxed))
@@ -329,10 +369,16 @@ void take_off_tree(mem_cgroup& group) noexcept ALLOT_NO_TSA { // the caller hold
     record_give(*group.record);
 }
 
-void free_group_memory(mem_cgroup& group) noexcept {
-    slab::free_cache_array(group);
-    slab::metadata_free(&group, sizeof group);
+bool keep_spare(mem_cgroup& group) noexcept ALLOT_NO_TSA { return push_spare(group); } // as take_off_tree()
+
+std::size_t take_spares(mem_cgroup** out, std::size_t room) noexcept ALLOT_NO_TSA { // as take_off_tree()
+    std::size_t count = 0;
+    for (; count < room && spares_are_kept(); ++count)
+        out[count] = pop_spare();
+    return count;
 }
+
+bool spares_are_kept() noexcept { return nr_spares.load(std::memory_order_relaxed) != 0; } // relaxed: see there
 
 bool tree_init() noexcept {
     auto* const map = static_cast<mem_cgroup**>(platform::map(sizeof(mem_cgroup*) * bucket_count));

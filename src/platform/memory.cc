@@ -7,6 +7,8 @@
 // Concurrency. any thread; the failure injection is relaxed counters. All relaxed: the injection is for tests of one thread.
 #include "platform/memory.hpp"
 
+#include "platform/os.hpp"
+
 #include <atomic>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -62,6 +64,16 @@ bool commit(void* start, std::size_t bytes) noexcept {
 }
 
 bool discard(void* start, std::size_t bytes) noexcept { return ::madvise(start, bytes, MADV_DONTNEED) == 0; }
+
+void populate(void* start, std::size_t bytes) noexcept {
+#ifdef MADV_POPULATE_WRITE // Linux 5.14
+    errno_guard keep;
+    ::madvise(start, bytes, MADV_POPULATE_WRITE);
+#else
+    static_cast<void>(start);
+    static_cast<void>(bytes);
+#endif
+}
 
 void* map(std::size_t bytes) noexcept {
     if (injected_failure())

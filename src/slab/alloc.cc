@@ -327,6 +327,8 @@ bool resize_large(void* block, std::size_t bytes) noexcept {
 }
 
 std::size_t usable_bytes(const void* block) noexcept {
+    if (const page_tag tag = page_tag_of(block); tag.value != 0)
+        return root_cache_at(tag.bin_offset >> bin_shift)->shape.user_bytes;
     slab& s = *slab_of(block);
     switch (slab_kind{s.kind}) {
     case slab_kind::owned:

@@ -11,7 +11,7 @@
 
 namespace allot::slab {
 
-constinit arena_map arena{};
+[[gnu::used]] constinit arena_map arena{}; // by inline assembly, too
 
 namespace {
 

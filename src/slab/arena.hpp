@@ -122,7 +122,7 @@ struct slab_remote {
 };
 static_assert(sizeof(slab_remote) == 32);
 
-/// One line, which every free reads.
+/// One line, which every free reads; fast_rseq.hpp knows its symbol.
 struct alignas(cache_line_bytes) arena_map {
     char* base = nullptr;
     std::size_t bytes = 0;
@@ -133,7 +133,7 @@ struct alignas(cache_line_bytes) arena_map {
     std::atomic<std::uint8_t>* live_bits = nullptr; ///< debug builds: a bit for every 8 bytes
 };
 
-extern arena_map arena;
+extern arena_map arena __asm__("allot_arena") __attribute__((visibility("hidden")));
 
 /// Reserves the arena, as much as the address space limit lets (1 TiB .. 64 MiB, at most half of what is left). Errors: false. Context: init.
 [[nodiscard]] bool arena_init() noexcept;

@@ -14,8 +14,10 @@
 #include "slab/cold.hpp"
 #include "slab/slab_ops.hpp"
 
+#include <bit>
 #include <cstring>
 #include <iterator>
+#include <new>
 
 namespace allot::slab {
 
@@ -25,6 +27,9 @@ namespace {
 constexpr std::uint32_t first_bytes = 8192;
 constexpr std::uint32_t first_blocks_max = 64;
 constexpr std::uint32_t unasked_bytes = 16384;
+/// A full bin sends back half of its blocks, but no more than these bytes of cache lines: what was freed just now is in the nearest cache,
+/// and of a list of megabytes each next link is a miss.
+constexpr std::uint32_t sent_bytes_max = 16384;
 /// Most that the bins of a heap may grow to together, bytes.
 constexpr std::uint32_t grown_bytes_max = 1u << 26;
 constexpr std::uint32_t blocks_max = 0xffff;
@@ -51,6 +56,13 @@ std::uint64_t bytes_max(const heap& h) noexcept {
     return sum;
 }
 
+/// How many of its `count` blocks a full bin sends back.
+std::uint32_t part_of(std::uint32_t count, std::uint32_t object_bytes) noexcept {
+    const std::uint32_t line = object_bytes < cache_line_bytes ? object_bytes : cache_line_bytes;
+    const std::uint32_t most = sent_bytes_max / line;
+    return count / 2 < most ? count / 2 : most;
+}
+
 /// Twice as many blocks from now on. False if the bins of the heap may not have so many.
 bool grow(const heap& h, bin& b, std::uint32_t object_bytes) noexcept {
     if (object_bytes > growing_bytes_max || b.max > blocks_max / 2 ||
@@ -63,62 +75,91 @@ bool grow(const heap& h, bin& b, std::uint32_t object_bytes) noexcept {
 /// Blocks of one slab that go back to it together, linked as its remote list is.
 struct chain {
     slab* of = nullptr;
+    const char* start = nullptr; ///< of the slab
     void* last = nullptr;
     std::uint16_t head = 0;
     std::uint16_t count = 0;
+    std::uint16_t apart = 0;       ///< blocks from one to the one that it has fetched: four lines, or blocks
+    std::uint16_t recent[16] = {}; ///< so many heads before
 
-    void add(slab& s, void* block) noexcept {
-        std::memcpy(block, &head, sizeof head);
-        head = remote_place(s, block);
+    explicit chain(slab& s) noexcept
+        : of(&s), start(start_of(s)), apart(s.object_bytes <= 16   ? 16
+                                            : s.object_bytes <= 32 ? 8
+                                                                   : 4) {}
+    void add(void* block) noexcept {
+        std::uint16_t& passed = recent[count & (apart - 1u)];
+        const remote_link link{head, passed};
+        std::memcpy(block, &link, sizeof link);
+        passed = head;
+        head = remote_place(start, block);
         if (count++ == 0)
             last = block;
-        of = &s;
     }
-    /// Inside a section.
+    /// Inside a section; once.
     void send() noexcept {
-        if (count == 0)
-            return;
         const std::uint64_t word = push_remote(*of, head, count, last);
-        if ((word & remote_notify) != 0 && (word & remote_queued) == 0) {
-            if ((word & remote_frozen) != 0)
-                queue_for_slot(remote_slot(word), *of);
-            else
-                defer_free(*of);
-        }
-        *this = chain{};
+        if ((word & remote_notify) == 0 || (word & remote_queued) != 0)
+            return;
+        if ((word & remote_frozen) != 0)
+            queue_for_slot(remote_slot(word), *of);
+        else
+            defer_free(*of);
     }
 };
 
+/// The chains of a flush. Most flushes are of a few blocks of slabs that the thread holds: those touch none of them.
 class outgoing {
   public:
+    outgoing() noexcept {}
     ~outgoing() {
+        if (used_ == 0)
+            return;
         sync::rcu_guard section;
-        for (chain& c : chains_)
-            c.send();
+        for (; used_ != 0; used_ &= used_ - 1)
+            chains_[std::countr_zero(used_)].send();
     }
-    void add(slab& s, void* block) noexcept {
-        chain& c = chains_[page_index(s) / pages_apart % std::size(chains_)];
-        if (c.of != nullptr && c.of != &s) {
+    /// False if no block of the slab, whose page with `block` this is, was added lately.
+    [[nodiscard]] bool add_next(const slab& s, std::size_t page, void* block) noexcept {
+        const std::size_t index = index_of(page);
+        if ((used_ >> index & 1) == 0 || chains_[index].of != &s)
+            return false;
+        chains_[index].add(block);
+        return true;
+    }
+    void add(slab& s, std::size_t page, void* block) noexcept {
+        const std::size_t index = index_of(page);
+        if ((used_ >> index & 1) != 0) {
             sync::rcu_guard section;
-            c.send();
+            chains_[index].send();
         }
-        c.add(s, block);
+        used_ |= 1u << index;
+        new (&chains_[index]) chain{s};
+        chains_[index].add(block);
     }
 
   private:
     static constexpr std::uint32_t pages_apart = 1u << slab_order_max; // most slabs of a busy cache are of this size
-    chain chains_[16];
+    static constexpr std::uint32_t count = 16;
+    static std::size_t index_of(std::size_t page) noexcept { return page / pages_apart % count; }
+
+    std::uint32_t used_ = 0; // a bit each; the others are not even initialised
+    union {
+        chain chains_[count];
+    };
 };
 
 void give_back(const heap& h, void* block, outgoing& others) noexcept {
     slab& s = *slab_of(block);
+    const std::size_t page = page_of(block);
     if (s.kind == slab_kind::shared) // relaxed: whoever takes the block orders it
         owner_id_at(s, s.cache->shape, block).store(0, std::memory_order_relaxed);
+    if (others.add_next(s, page, block))
+        return;
     if (is_held_by(s, h.slot->index)) {
         push(s, block);
         after_local_free(s);
     } else {
-        others.add(s, block);
+        others.add(s, page, block);
     }
 }
 
@@ -204,7 +245,7 @@ bool make_room(heap& h, std::uint32_t index) noexcept {
     b.flushed = true;
     b.refilled = false;
     if (count >= b.max)
-        flush(h, index, count / 2);
+        flush(h, index, count - part_of(count, bytes));
     return true;
 }
 

@@ -3,7 +3,7 @@
 // bins: filling, emptying and sizing the lists of free blocks in front of the slabs.
 //
 // Idea.        A bin is filled with the whole free list of a slab, which moves as one word. A bin with as many blocks as it may
-//              have sends half of them back: each to the free list of its slab if this thread holds that, else to the slab's
+//              have sends some back, those that came last: each to the free list of its slab if this thread holds that, else to the slab's
 //              remote list, the blocks of a slab together. How many it may have grows while it sends back what it wants again
 //              (a batch, a consumer), up to what a heap may have in all, and shrinks while the thread idles.
 //
@@ -31,7 +31,7 @@ void fill(bin& b, free_word blocks) noexcept;
 void flush(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
 /// The same of a cold bin whose blocks are uncharged already.
 void send_back(heap& h, std::uint32_t index, std::uint32_t left) noexcept;
-/// A bin without room gets some: it may have more, or half of its blocks go. False if its blocks are better left with their slabs. Slot
+/// A bin without room gets some: it may have more, or those that came last go. False if its blocks are better left with their slabs. Slot
 /// held and closed.
 [[nodiscard]] bool make_room(heap& h, std::uint32_t index) noexcept;
 /// The bin may have half as many blocks as before, but what it began with; the others go. Slot held and closed.

@@ -113,9 +113,15 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
     if (!counter::try_charge_usage(*h.owner, std::uint64_t{count} * bytes, over))
         return nullptr;
     void* taken[most_blocks];
-    for (std::uint32_t i = 0; i < count; ++i)
+    const std::uint32_t id = h.owner->objects->id;
+    free_word list = s->free_list;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        taken[i] = first_free(list);
+        list = link_of(cache.shape, taken[i]);
         // relaxed: handing the block over orders it.
-        owner_id_at(*s, cache.shape, taken[i] = pop(*s)).store(h.owner->objects->id, std::memory_order_relaxed);
+        owner_id_at(*s, cache.shape, taken[i]).store(id, std::memory_order_relaxed);
+    }
+    s->free_list = list;
     for (std::uint32_t i = count; i-- > 1;)
         put_into(b, taken[i]); // the bin gives them in the slab's order
     let_grow(b, bytes);

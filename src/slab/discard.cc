@@ -138,13 +138,15 @@ obj_cgroup* discarded_owner(std::uint32_t id) noexcept {
     return owner.discarded.load(std::memory_order_acquire) ? &owner : nullptr;
 }
 
-void take_back(slab& s, std::uint32_t index) noexcept {
-    void* const block = start_of(s) + std::size_t{index} * s.object_bytes;
+/// Puts a block in front of a list of the slab's.
+free_word take_back(slab& s, const cache_shape& shape, void* block, free_word list) noexcept {
     if (debug_is_live(block)) // it was in a bin otherwise
         debug_on_free(s, block);
-    if (s.cache->shape.constructor != nullptr) // nobody saw to it that the object is as its free would have left it
-        s.cache->shape.constructor(block);
-    push(s, block);
+    if (shape.constructor != nullptr) // nobody saw to it that the object is as its free would have left it
+        shape.constructor(block);
+    if (s.capacity != 1) // see behind_first
+        link_of(shape, block) = list;
+    return in_front(block, list);
 }
 
 } // namespace
@@ -152,6 +154,9 @@ void take_back(slab& s, std::uint32_t index) noexcept {
 std::uint32_t sweep_slab(slab& s) noexcept {
     sync::rcu_guard section; // an object that is freed meanwhile may have had its owner's last reference
     std::atomic<std::uint32_t>* const ids = owner_ids(s);
+    const cache_shape& shape = s.cache->shape;
+    char* const start = start_of(s);
+    free_word list = s.free_list;
     std::uint32_t id = 0;
     obj_cgroup* owner = nullptr;
     std::uint32_t of_owner = 0;
@@ -169,10 +174,11 @@ std::uint32_t sweep_slab(slab& s) noexcept {
         if (owner == nullptr)
             continue;
         ids[i].store(0, std::memory_order_relaxed); // relaxed: the holder's now
-        take_back(s, i);
+        list = take_back(s, shape, start + std::size_t{i} * s.object_bytes, list);
         ++of_owner;
         ++count;
     }
+    s.free_list = list;
     if (of_owner != 0)
         obj_cgroup_put(*owner, of_owner);
     if (count != 0) // relaxed: a hint

@@ -14,7 +14,7 @@
 //              `- alloc_slow  no block, closed,        `- free_slow  another group's, large, closed, full bin, nested,
 //                 |           nested                      |          foreign
 //                 |- refill   next slab                   |- free_in_section  another heap's bin, or the slab
-//                 `- reclaim  over a limit                |- overflow         half of the bin goes back to the slabs
+//                 `- reclaim  over a limit                |- overflow         some of the bin goes back to the slabs
 //                                                         `- free_remote
 //
 // Invariants.  I1  A thread touches a bin here only inside a section in which it found the bin's table.
@@ -44,7 +44,8 @@ ALLOT_COLD void free_slow(void* block) noexcept;
 
 /// Frees `block` if this thread may do so without a lock. False if the slow path has to be taken.
 [[nodiscard]] ALLOT_INLINE bool free_fast(void* block) noexcept {
-    return arena_contains(block) && put_block(page_tag_of(block), block);
+    page_tag tag;
+    return find_tag(block, tag) && put_block(tag, block);
 }
 
 } // namespace allot::slab

@@ -26,6 +26,7 @@ namespace allot::slab {
 static_assert(offsetof(sync::thread_state, bins) == 0);
 static_assert(offsetof(sync::thread_state, rseq_cs) == platform::own_rseq_cs);
 static_assert(offsetof(bin, free) == 0);
+static_assert(offsetof(page_tag, bin_offset) == 4 && sizeof(page_tag) == 8);
 
 // The description of a section, the way out for one that was interrupted (behind the mark that the kernel wants there), and the
 // first instructions: the thread's block, and the description's address to where the kernel reads it.
@@ -45,6 +46,32 @@ static_assert(offsetof(bin, free) == 0);
     "leaq 100b(%%rip), %[word]\n"                                                                                      \
     "movq %[word], %%fs:(%[tls],%[cs])\n"                                                                              \
     "101:\n"
+
+/// The tag of the block's page. False for an address that is not ours. The compiler would keep the addresses of the arena and of the
+/// tag in registers, two instructions more.
+[[nodiscard]] ALLOT_INLINE bool find_tag(const void* block, page_tag& tag) noexcept {
+    std::uint64_t page;
+    std::uint64_t tags;
+    std::uint32_t offset;
+    __asm__ volatile goto(
+        "movq %[block], %[page]\n"
+        "subq allot_arena+%c[base](%%rip), %[page]\n"
+        "cmpq allot_arena+%c[bytes](%%rip), %[page]\n"
+        "jae %l[foreign]\n"
+        "movq allot_arena+%c[all](%%rip), %[tags]\n"
+        "shrq %[shift], %[page]\n"
+        "movl 4(%[tags],%[page],8), %[bin]\n"
+        "movl (%[tags],%[page],8), %k[tags]\n"
+        : [page] "=&r"(page), [tags] "=&r"(tags), [bin] "=r"(offset)
+        : [block] "r"(block), [base] "i"(offsetof(arena_map, base)), [bytes] "i"(offsetof(arena_map, bytes)),
+          [all] "i"(offsetof(arena_map, tags)), [shift] "i"(page_shift)
+        : "memory", "cc"
+        : foreign);
+    tag = {static_cast<std::uint32_t>(tags), offset};
+    return true;
+foreign:
+    return false;
+}
 
 /// A block of the bin at this offset, or null.
 [[nodiscard]] ALLOT_INLINE void* take_block(std::uint64_t offset) noexcept {
@@ -74,25 +101,25 @@ none:
 
 /// Puts `block`, whose page has `tag`, into its bin, if the thread's current heap has one for it with room. False if not.
 [[nodiscard]] ALLOT_INLINE bool put_block(page_tag tag, void* block) noexcept {
-    std::uint64_t place = tag.bin_offset;
+    std::uint32_t place = tag.bin_offset;
     std::uint64_t word;
     std::uint64_t fresh;
     std::uint64_t tls;
     std::uint64_t cs;
     __asm__ volatile goto(
         ALLOT_SECTION_BEGIN("refused") "andl %%fs:%c[mask](%[tls]), %k[bin]\n"
-                                       "addq %%fs:(%[tls]), %[bin]\n" // the bin
-                                       "cmpl %c[bin_tag](%[bin]), %[tag]\n"
+                                       "addq %%fs:(%[tls]), %q[bin]\n" // the bin
+                                       "cmpl %c[bin_tag](%q[bin]), %[tag]\n"
                                        "jne %l[refused]\n"
-                                       "movq (%[bin]), %[word]\n" // the free blocks
-                                       "cmpw %c[bin_max](%[bin]), %w[word]\n"
+                                       "movq (%q[bin]), %[word]\n" // the free blocks
+                                       "cmpw %c[bin_max](%q[bin]), %w[word]\n"
                                        "jae %l[refused]\n"
                                        "movq %[word], (%[block])\n" // are behind this one
                                        "movzwl %w[word], %k[word]\n"
                                        "movq %[block], %[fresh]\n"
                                        "shlq $16, %[fresh]\n"
                                        "leaq 1(%[fresh],%[word]), %[fresh]\n" // one more
-                                       "movq %[fresh], (%[bin])\n"            // put it there
+                                       "movq %[fresh], (%q[bin])\n"           // put it there
                                        "102:\n"
         : [word] "=&r"(word), [fresh] "=&r"(fresh), [bin] "+&r"(place), [tls] "=&r"(tls), [cs] "=&r"(cs)
         : [tag] "r"(tag.value), [block] "r"(block), [bin_tag] "i"(offsetof(bin, tag)),

@@ -38,6 +38,13 @@ namespace allot::slab {
     return block;
 }
 
+[[nodiscard]] ALLOT_INLINE bool find_tag(const void* block, page_tag& tag) noexcept {
+    if (!arena_contains(block))
+        return false;
+    tag = page_tag_of(block);
+    return true;
+}
+
 [[nodiscard]] ALLOT_INLINE bool put_block(page_tag tag, void* block) noexcept {
     auto& tls = sync::tls;
     sync::rcu_reader& reader = tls.slot->reader;

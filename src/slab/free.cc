@@ -145,7 +145,7 @@ after_push push_in_section(slab& s, void* block, bool is_nested) noexcept {
     debug_on_free(s, block);
     if (s.kind == slab_kind::shared)
         uncharge_shared(s, block);
-    const std::uint64_t word = push_remote(s, remote_place(s, block), 1, &link_of(s.cache->shape, block));
+    const std::uint64_t word = push_remote(s, remote_place(start_of(s), block), 1, &link_of(s.cache->shape, block));
     if ((word & remote_notify) == 0 || (word & remote_queued) != 0)
         return after_push::nothing;
     if ((word & remote_frozen) != 0) {

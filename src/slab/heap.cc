@@ -35,7 +35,7 @@ void free_tables(heap& h) noexcept {
     }
     h.bins = h.fast = empty_table;
     h.partial = nullptr;
-    h.capacity = small_capacity;
+    set_capacity(h, small_capacity);
 }
 
 /// Makes room in a thread that has many heaps: drops the one that was entered longest ago and has no scope inside.
@@ -84,7 +84,7 @@ heap* find_or_make_heap(sync::thread_slot& slot, cache_owner& owner, counter::pa
             return nullptr;
         }
         h->bins = h->fast = empty_table;
-        h->capacity = small_capacity;
+        set_capacity(*h, small_capacity);
         h->owner = &owner;
         h->slot = &slot;
         heaps.all.push_back(*h);
@@ -118,7 +118,7 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
     while (capacity <= index)
         capacity *= 2;
     if (&h == &heaps_of(*h.slot).root) { // its tables have room for all
-        h.capacity = capacity;
+        set_capacity(h, capacity);
         return true;
     }
     void* const memory = metadata_alloc_raw(table_bytes(capacity), over);
@@ -140,7 +140,7 @@ bool ensure_tables(heap& h, std::uint32_t index, counter::page_counter** over) n
     h.bins = bins;
     h.fast = heaps_of(*h.slot).fast ? bins : empty_table;
     h.partial = partial;
-    h.capacity = capacity;
+    set_capacity(h, capacity);
     return true;
 }
 
@@ -274,8 +274,8 @@ void construct_heaps(sync::thread_slot& slot) noexcept {
     heaps.shared.bins = heaps.shared.fast = empty_table;
     heaps.root.partial = heaps.root_partial;
     heaps.shared.partial = heaps.shared_partial;
-    heaps.root.capacity = small_capacity;
-    heaps.shared.capacity = cache_count_max;
+    set_capacity(heaps.root, small_capacity);
+    set_capacity(heaps.shared, cache_count_max);
     heaps.root.owner = heaps.shared.owner = root_owner;
     heaps.root.slot = heaps.shared.slot = &slot;
     heaps.base = &heaps.root;

@@ -5,7 +5,7 @@
 // Idea.        For each cache a heap has a bin, a list of free blocks that the thread uses without atomics, a queue of slabs
 //              that have blocks to fill it with, and a list of slabs that have none. A bin takes any block of the group's child
 //              cache, whichever thread holds the block's slab: to the slab a block in a bin is one that was handed out. When a
-//              bin has too many, half of them go back to their slabs (bins.cc).
+//              bin has too many, some of them go back to their slabs (bins.cc).
 //              A thread has a heap for the root, one for shared slabs, which have no bins, and one for each group that it was
 //              in; a small map finds them by group. The bins are a table of its own, so that a group without slabs of its own
 //              points to one static table of empty bins, or borrows the thread's (cold.hpp), and costs 128 bytes a thread.
@@ -102,6 +102,7 @@ struct heap {
     std::atomic<std::uint64_t> cold_bins{0};
     bool gave_back = false; ///< an empty slab went since the last new one came
     bool dropped = false;   ///< its group is closed: goes when depth is 0
+    std::uint32_t mask = 0; ///< mask_of(capacity)
     base::list_node lru;    ///< in thread_heaps::all, by the time of their last slow entry
 };
 
@@ -111,6 +112,10 @@ static_assert(small_capacity >= kmalloc_class_count);
 
 /// What keeps an offset in a table of so many bins inside it.
 constexpr std::uint32_t mask_of(std::uint32_t capacity) noexcept { return (capacity - 1) << bin_shift; }
+inline void set_capacity(heap& h, std::uint32_t capacity) noexcept {
+    h.capacity = capacity;
+    h.mask = mask_of(capacity);
+}
 inline constexpr std::size_t heap_map_count = 1024;
 /// Heaps of groups that a thread keeps; beyond it the least recently entered one without a scope is parked.
 inline constexpr std::uint32_t heaps_per_thread_max = 1024;

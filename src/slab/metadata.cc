@@ -83,6 +83,8 @@ void* metadata_alloc_raw(std::size_t bytes, counter::page_counter** over) noexce
     s.free_list = *static_cast<free_word*>(object);
     if (s.free_list == 0)
         unlink_partial(s, index);
+    else
+        fetch_object(first_free(s.free_list), s.object_bytes); // what was freed last, another processor may have freed
     return object;
 }
 

@@ -35,6 +35,13 @@ sync::spinlock& metadata_guard() noexcept;
 /// The same, not zeroed.
 [[nodiscard]] void* metadata_alloc_raw(std::size_t bytes, counter::page_counter** over) noexcept;
 
+/// Has the processor fetch an object that is to be written soon, in which another one may have written.
+inline void fetch_object(const void* object, std::size_t bytes) noexcept {
+    constexpr std::size_t bytes_most = 1024;
+    for (std::size_t at = 0; at < bytes && at < bytes_most; at += cache_line_bytes)
+        __builtin_prefetch(static_cast<const char*>(object) + at, 1);
+}
+
 template <class T> [[nodiscard]] T* metadata_new(counter::page_counter** over) noexcept {
     void* const place = metadata_alloc_raw(sizeof(T), over);
     return place == nullptr ? nullptr : new (place) T;

@@ -75,6 +75,16 @@ bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept {
     return idle;
 }
 
+void obj_cgroup_renew(obj_cgroup& owner, cache_owner& payer) noexcept {
+    ALLOT_ASSERT(owner.runs == 0);
+    owner.refs.store(obj_cgroup::own_refs,
+                     std::memory_order_relaxed);             // relaxed, all: nobody has it, as in obj_cgroup_create()
+    owner.idle.store(false, std::memory_order_relaxed);      // relaxed: as above
+    owner.discarded.store(false, std::memory_order_relaxed); // relaxed: as above
+    owner.had_runs.store(false, std::memory_order_relaxed);  // relaxed: as above
+    owner.payer.store(&payer, std::memory_order_relaxed);    // relaxed: as above
+}
+
 void obj_cgroups_free(obj_cgroup** owners, std::size_t count) noexcept {
     if (count == 0)
         return;

@@ -45,9 +45,11 @@ inline void obj_cgroup_get(obj_cgroup& owner) noexcept { owner.get(); }
 inline void obj_cgroup_add(obj_cgroup& owner, std::int64_t count) noexcept { owner.add(count); }
 void obj_cgroup_put(obj_cgroup& owner, std::uint64_t count = 1) noexcept;
 /// True if only the group's own references are left of a group that nobody can charge any more; then it is the group that frees it, with
-/// obj_cgroup_free() after a grace period. Executor.
+/// obj_cgroups_free() after a grace period. Executor.
 [[nodiscard]] bool obj_cgroup_is_idle(obj_cgroup& owner) noexcept;
-/// Frees some that are on no list and that nobody has. Executor, a grace period after obj_cgroup_is_idle().
+/// Makes one that obj_cgroups_free() would take fit for another group instead; it keeps its id. Context: any.
+void obj_cgroup_renew(obj_cgroup& owner, cache_owner& payer) noexcept;
+/// Frees some that are on no list and that nobody has, a grace period after obj_cgroup_is_idle(). Executor, or the tree lock held.
 void obj_cgroups_free(obj_cgroup** owners, std::size_t count) noexcept;
 /// Maps the id table. Errors: false. Context: init.
 [[nodiscard]] bool obj_cgroup_init() noexcept;

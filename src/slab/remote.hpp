@@ -3,7 +3,9 @@
 // remote: blocks of a slab that were freed by somebody who does not hold it.
 //
 // Idea.        One 64-bit word a slab, apart from the holder's line: a list of freed blocks (16-bit offsets, linked through
-//              the blocks), its length, and what the next freer has to do. Freeing is one compare-and-swap in any context.
+//              the blocks), its length, and what the next freer has to do. Freeing is one compare-and-swap in any context. Who
+//              frees many at once leaves in each the place of one further on: the holder, to whose processor the blocks come one
+//              after the other, fetches that before it gets there.
 //
 //                bits  0..15  head: offset of the first block / 8, plus 1; 0 = empty
 //                bits 16..31  count of blocks on the list
@@ -37,6 +39,12 @@ constexpr std::uint32_t remote_slot(std::uint64_t word) noexcept {
 }
 constexpr std::uint64_t remote_count(std::uint64_t word) noexcept { return (word & remote_count_mask) >> 16; }
 
+/// What a block on the list holds: places of other blocks, 0 for none.
+struct remote_link {
+    std::uint16_t next;
+    std::uint16_t ahead; ///< of one further on, to fetch
+};
+
 /// push_remote() on the word itself: `head` stands for the first block, `set_link` writes what the last one is to be followed by.
 template <class P, class SetLink>
 std::uint64_t push_remote_word(typename P::template atomic<std::uint64_t>& word, std::uint64_t head,
@@ -60,16 +68,20 @@ inline bool is_held_by(const slab& s, std::uint32_t index) noexcept {
     return (word & remote_frozen) != 0 && remote_slot(word) == index;
 }
 
-/// Where a list has the block.
-inline std::uint16_t remote_place(const slab& s, const void* block) noexcept {
-    return static_cast<std::uint16_t>((static_cast<const char*>(block) - start_of(s)) / 8 + 1);
+/// Where a list of such a slab has the block.
+inline std::uint16_t remote_place(const char* start, const void* block) noexcept {
+    return static_cast<std::uint16_t>((static_cast<const char*>(block) - start) / 8 + 1);
 }
 
-/// Pushes `count` blocks, linked from the one at `head` to one whose link is at `last_link`, and returns the word before. The caller
-/// must queue the slab if that word has `notify` and not `queued`; `queued` is then set.
+/// The block at that place of a slab that begins at `start`.
+inline char* block_at(char* start, std::uint16_t place) noexcept { return start + std::size_t{place - 1u} * 8; }
+
+/// Pushes `count` blocks, linked from the one at `head` to one whose remote_link is at `last_link`, and returns the word before. The
+/// caller must queue the slab if that word has `notify` and not `queued`; `queued` is then set.
 inline std::uint64_t push_remote(slab& s, std::uint16_t head, std::uint16_t count, void* last_link) noexcept {
     return push_remote_word<sync::real>(remote_of(s).word, head, count, [last_link](std::uint16_t next) noexcept {
-        __builtin_memcpy(last_link, &next, sizeof next);
+        const remote_link link{next, 0};
+        __builtin_memcpy(last_link, &link, sizeof link);
     });
 }
 

@@ -23,11 +23,11 @@ namespace detail {
 
 ALLOT_INLINE void install(heap& h) noexcept {
     sync::tls.heap = &h;
-    if (const std::uint32_t mask = mask_of(h.capacity); sync::tls.bin_mask != mask) [[unlikely]] {
+    if (sync::tls.bin_mask != h.mask) [[unlikely]] {
         // Neither goes with the other's table, and a handler may allocate in between.
         sync::tls.bins.store(empty_table, std::memory_order_relaxed); // relaxed: own
         compiler_barrier();
-        sync::tls.bin_mask = mask;
+        sync::tls.bin_mask = h.mask;
         compiler_barrier();
     }
     sync::tls.bins.store(h.fast, std::memory_order_relaxed); // relaxed: a revoker waits for the section, then looks
@@ -50,15 +50,16 @@ ALLOT_INLINE bool leaves_much(const heap& left) noexcept {
 
 } // namespace detail
 
-/// Enters the group: allocations of this thread are its own from now on. Returns what leave_scope needs. Context: task.
-ALLOT_INLINE heap* enter_scope(cache_owner& owner) noexcept {
+/// enter_scope() as far as it needs no lock. Null: nothing happened, enter_slow() does it. Context: task.
+[[nodiscard]] ALLOT_INLINE heap* try_enter_scope(const cache_owner& owner) noexcept {
     auto& tls = sync::tls;
-    sync::rcu_reader& reader = tls.slot->reader;
-    if (tls.slot == &sync::no_slot) [[unlikely]]
-        return enter_slow(owner);
+    sync::thread_slot& slot = *tls.slot;
+    if (&slot == &sync::no_slot) [[unlikely]]
+        return nullptr;
+    sync::rcu_reader& reader = slot.reader;
     const std::uint64_t count = reader.count();
     reader.enter_fast(count);
-    thread_heaps& heaps = heaps_of(*tls.slot);
+    thread_heaps& heaps = heaps_of(slot);
     // (1) acquire: pairs with revoke.cc(2): a section that begins after the grace period sees the mark.
     if (heaps.closed.load(std::memory_order_acquire) == 0) [[likely]] {
         // (3) acquire: pairs with heap.cc(1).
@@ -73,21 +74,28 @@ ALLOT_INLINE heap* enter_scope(cache_owner& owner) noexcept {
         }
     }
     reader.leave_fast(count);
-    return enter_slow(owner);
+    return nullptr;
+}
+
+/// Enters the group: allocations of this thread are its own from now on. Returns what leave_scope needs. Context: task.
+ALLOT_INLINE heap* enter_scope(cache_owner& owner) noexcept {
+    heap* const previous = try_enter_scope(owner);
+    return previous != nullptr ? previous : enter_slow(owner);
 }
 
 ALLOT_INLINE void leave_scope(heap* previous) noexcept {
     auto& tls = sync::tls;
-    if (tls.slot == &sync::no_slot) [[unlikely]] {
+    sync::thread_slot& slot = *tls.slot;
+    if (&slot == &sync::no_slot) [[unlikely]] {
         leave_slow(previous);
         return;
     }
-    sync::rcu_reader& reader = tls.slot->reader;
+    sync::rcu_reader& reader = slot.reader;
     const std::uint64_t count = reader.count();
     reader.enter_fast(count);
     auto* const left = static_cast<heap*>(tls.heap);
     // (2) acquire: pairs with revoke.cc(2), as (1).
-    thread_heaps& heaps = heaps_of(*tls.slot);
+    thread_heaps& heaps = heaps_of(slot);
     if (heaps.closed.load(std::memory_order_acquire) == 0 && left->depth > 0 && !detail::leaves_much(*left))
         [[likely]] {
         detail::credit_own(heaps, *left);

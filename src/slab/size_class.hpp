@@ -64,10 +64,11 @@ constexpr std::size_t reference_bytes(std::uint32_t index) noexcept {
     return (std::size_t{128} << doubling) + quarter * (std::size_t{32} << doubling);
 }
 
+/// One entry for each size: to divide it by a step first would be two instructions more in every malloc.
 constexpr auto make_small_table() noexcept {
-    std::array<std::uint16_t, small_table_max_bytes / 8 + 1> table{};
-    for (std::size_t i = 0; i < table.size(); ++i)
-        table[i] = static_cast<std::uint16_t>(reference_class(i * 8) << bin_shift);
+    std::array<std::uint16_t, small_table_max_bytes + 1> table{};
+    for (std::size_t bytes = 0; bytes < table.size(); ++bytes)
+        table[bytes] = static_cast<std::uint16_t>(reference_class(bytes) << bin_shift);
     return table;
 }
 
@@ -93,9 +94,7 @@ inline constexpr auto bytes_table = make_bytes_table();
 } // namespace detail
 
 /// The bin of the class that serves `bytes`, at most small_table_max_bytes. 0 bytes are served as 1.
-ALLOT_INLINE bin_place small_bin_of(std::size_t bytes) noexcept {
-    return bin_place{detail::small_table[(bytes + 7) >> 3]};
-}
+ALLOT_INLINE bin_place small_bin_of(std::size_t bytes) noexcept { return bin_place{detail::small_table[bytes]}; }
 
 /// Class that serves `bytes`, more than small_table_max_bytes and at most kmalloc_max_bytes.
 ALLOT_INLINE std::uint32_t medium_class_of(std::size_t bytes) noexcept {

@@ -2,10 +2,12 @@
 //
 // slab_make: slabs out of pages, and pages out of slabs.
 //
-// Idea.        See slab_ops.hpp. Order growth: the first slabs of a cache are small, so that many small groups stay small.
+// Idea.        See slab_ops.hpp. Order growth: the first slabs of a cache are small, so that many small groups stay small. A cache that
+//              has many gets the pages of the next one in a call, not in a fault each.
 // Concurrency. slot held.
 // Lock order.  slot > page_alloc.
 // Checked by.  test/slab/slab_test.cc
+#include "platform/memory.hpp"
 #include "slab/debug.hpp"
 #include "slab/page_alloc.hpp"
 #include "slab/slab_ops.hpp"
@@ -69,6 +71,16 @@ void init_slab(slab& s, kmem_cache& cache, std::size_t pages, slab_kind kind) no
         std::memset(static_cast<void*>(owner_ids(s)), 0, s.capacity * sizeof(std::uint32_t));
 }
 
+/// A cache that has so many slabs will fill the next one soon, too.
+constexpr std::uint32_t populate_after = 32;
+
+/// Has the pages of a new slab come in one call if all of them will be touched soon.
+void populate_slab(const page_run& run, const kmem_cache& cache, std::size_t pages) noexcept {
+    if (run.zeroed && pages == std::size_t{1} << slab_order_max && cache.shape.object_bytes <= page_bytes &&
+        cache.nr_slabs.load(std::memory_order_relaxed) >= populate_after) // relaxed: a hint
+        platform::populate(start_of(*run.first), pages * page_bytes);
+}
+
 void construct_objects(slab& s) noexcept {
     if (s.cache->shape.constructor == nullptr)
         return;
@@ -103,6 +115,7 @@ slab* new_slab_of(heap& h, kmem_cache& cache, std::size_t pages, shortage* why) 
         why->over = nullptr;
         return nullptr;
     }
+    populate_slab(run, cache, pages);
     slab& s = *run.first;
     init_slab(s, cache, pages, kind);
     construct_objects(s);

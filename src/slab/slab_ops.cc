@@ -230,12 +230,20 @@ void collect(slab& s, std::uint64_t clear, std::uint64_t set) noexcept {
     if ((word & (remote_head_mask | clear)) == 0 && (word & set) == set)
         return;
     word = take_remote(s, clear, set);
-    auto head = static_cast<std::uint16_t>(word & remote_head_mask);
-    while (head != 0) {
-        char* const block = start_of(s) + std::size_t{head - 1u} * 8;
-        std::memcpy(&head, &link_of(s.cache->shape, block), sizeof head);
-        push(s, block);
+    const cache_shape& shape = s.cache->shape;
+    char* const start = start_of(s);
+    free_word list = s.free_list;
+    remote_link link{static_cast<std::uint16_t>(word & remote_head_mask), 0};
+    while (link.next != 0) {
+        char* const block = block_at(start, link.next);
+        std::memcpy(&link, &link_of(shape, block), sizeof link);
+        if (link.ahead != 0)
+            __builtin_prefetch(block_at(start, link.ahead), 1);
+        if (s.capacity != 1) // see behind_first
+            link_of(shape, block) = list;
+        list = in_front(block, list);
     }
+    s.free_list = list;
 }
 
 bool carve(slab& s) noexcept {

@@ -128,10 +128,10 @@ bool callbacks_left() noexcept {
     return batch.load(std::memory_order_relaxed) != nullptr || !queue_of(stage::rcu).empty(); // relaxed: a hint
 }
 
-bool timer_is_due() noexcept {
+bool timer_is_due(std::uint64_t (*clock)() noexcept = platform::now_ns) noexcept {
     // (7) acquire: pairs with (4): who sees the time sees the function too.
     const std::uint64_t at = timer_at_ns.load(std::memory_order_acquire);
-    return at != 0 && platform::now_ns() >= at;
+    return at != 0 && clock() >= at;
 }
 
 std::size_t run_timer() noexcept ALLOT_REQUIRES(run_lock) {
@@ -202,9 +202,9 @@ void run_worker_round() noexcept {
 
 void* worker_main(void*) noexcept {
     // Groups come and go in crowds: what comes within this time shares grace periods, sweeps and wake-ups, and a thread that makes and
-    // closes many runs most of it itself, with the memory still in its cache. A child cache is wanted by somebody who is in the
-    // slow path meanwhile, so that is not put off.
-    constexpr std::uint64_t gather_ns = 500'000;
+    // closes many runs most of it itself, with the memory still in its cache. A child cache that is wanted before it begins is made
+    // first; one that is wanted meanwhile comes so much later, and its group uses shared slabs that much longer.
+    constexpr std::uint64_t gather_ns = 2'000'000;
     pthread_setname_np(pthread_self(), "allot-worker");
     for (;;) {
         run_worker_round();
@@ -247,6 +247,8 @@ bool work_pending() noexcept {
 }
 
 bool work_due() noexcept { return work_pending() || timer_is_due(); }
+
+bool work_was_due() noexcept { return work_pending() || timer_is_due(platform::coarse_now_ns); }
 
 std::size_t run_ready() noexcept {
     if (!may_run_items())

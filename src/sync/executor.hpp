@@ -51,6 +51,8 @@ void run_exclusive(void (*function)(void* data) noexcept, void* data) noexcept;
 bool work_pending() noexcept;
 /// True if something is queued or the timer is due. Context: any.
 bool work_due() noexcept;
+/// The same some milliseconds ago, for those who ask often. Context: any.
+bool work_was_due() noexcept;
 /// What every slow call asks, so in the header. Relaxed: hints.
 struct executor_hints {
     std::atomic<bool> running{false};          ///< the library's thread runs

@@ -108,6 +108,20 @@ TEST_F(fork_into_child, threads_that_create_and_close_groups) {
         ASSERT_TRUE(child_lives(child_seconds, [this] { return use_everything(top); })) << round;
 }
 
+TEST_F(fork_into_child, threads_that_give_back_what_groups_were_made_of) {
+    const busy_threads work{2, [&](unsigned i) {
+                                if (i == 0) {
+                                    allot::memcg::free_spares();
+                                } else {
+                                    for (int n = 0; n < 40; ++n)
+                                        top.create("a").close();
+                                    allot::quiesce();
+                                }
+                            }};
+    for (int round = 0; round < 3 * rounds; ++round)
+        ASSERT_TRUE(child_lives(child_seconds, [this] { return use_everything(top); })) << round;
+}
+
 TEST_F(fork_into_child, threads_that_create_and_destroy_caches) {
     const busy_threads work{2, [&](unsigned i) {
                                 allot::object_cache<std::array<char, 100>> cache{i == 0 ? "a" : "b"};

@@ -6,11 +6,13 @@
 
 #include <cstring>
 #include <mutex>
+#include <set>
 
 namespace {
 
 using allot_test::blocks;
 using allot_test::puppet;
+namespace memcg = allot::memcg;
 using namespace allot::literals;
 
 class group_close : public allot_test::core_test {};
@@ -85,6 +87,58 @@ TEST_F(group_close, keeps_up_with_threads_that_create_and_close_without_end) {
         }
     });
     EXPECT_EQ(failures, 0) << "no limit is set; groups that wait to be freed may not use up all records";
+}
+
+TEST_F(group_close, what_groups_were_made_of_serves_the_next_ones_which_know_nothing_of_it) {
+    memcg::free_spares();
+    std::set<const void*> memory;
+    std::set<std::uint32_t> owner_ids;
+    {
+        std::vector<allot::group> made;
+        std::vector<void*> blocks;
+        for (int i = 0; i < 20; ++i) {
+            made.push_back(child(std::to_string(i).c_str(), {.low = 4096, .high = 65'536, .max = 1 << 20}));
+            for (int j = 0; j < 20; ++j)
+                blocks.push_back(made.back().malloc(100));
+            memory.insert(&allot_test::inside(made.back()));
+            owner_ids.insert(allot_test::inside(made.back()).objects->id);
+        }
+        for (allot::group& each : made)
+            each.close(allot::discard);
+    }
+    allot::quiesce();
+    std::size_t again = 0;
+    for (int i = 0; i < 20; ++i) {
+        const allot::group next = child(("next-" + std::to_string(i)).c_str());
+        const memcg::mem_cgroup& group = allot_test::inside(next);
+        again += memory.erase(&group) + owner_ids.erase(group.objects->id);
+        EXPECT_FALSE(group.discarded || group.leaving || group.reparented || group.objects->discarded);
+        const allot_stat stat = next.stat();
+        EXPECT_EQ(stat.current + stat.allocations + stat.failures, 0u);
+        EXPECT_EQ(next.limits().low, 0u);
+        EXPECT_EQ(next.limits().max, ALLOT_UNLIMITED);
+        void* const block = next.malloc(100);
+        EXPECT_EQ(allot::owner_of(block), next);
+        EXPECT_EQ(next.stat().current, 112u);
+        allot_free(block);
+    }
+    EXPECT_GT(again, 20u) << "most groups and owners were there before";
+    allot::quiesce();
+    allot_test::expect_books_agree("after the second life");
+}
+
+TEST_F(group_close, what_the_next_groups_are_to_be_made_of_goes_where_the_root_has_no_room) {
+    {
+        std::vector<allot::group> made;
+        for (int i = 0; i < 200; ++i)
+            made.push_back(child(std::to_string(i).c_str()));
+        for (allot::group& each : made)
+            each.close();
+    }
+    allot::quiesce();
+    const std::uint64_t before = allot::root().stat().metadata;
+    memcg::reclaim(*memcg::root_group);
+    EXPECT_LE(allot::root().stat().metadata + 16 * 4096, before);
 }
 
 TEST_F(group_close, reports_at_least_the_objects_that_live) {

@@ -125,6 +125,19 @@ TEST(memory, commit_of_what_is_not_mapped_fails) {
     EXPECT_FALSE(discard(start, mib));
 }
 
+TEST(memory, populate_is_a_hint_that_fails_without_a_word) {
+    auto* const start = static_cast<char*>(map(4 * page_bytes));
+    ASSERT_NE(start, nullptr);
+    start[page_bytes] = 0x5a;
+    errno = 7;
+    populate(start, 4 * page_bytes);
+    EXPECT_EQ(start[page_bytes], 0x5a);
+    EXPECT_EQ(start[0] + start[2 * page_bytes] + start[4 * page_bytes - 1], 0);
+    unmap(start, 4 * page_bytes);
+    populate(start, 4 * page_bytes);
+    EXPECT_EQ(errno, 7);
+}
+
 TEST(memory, discarded_pages_read_as_zeros_and_stay_usable) {
     auto* const start = static_cast<char*>(map(16 * page_bytes));
     ASSERT_NE(start, nullptr);

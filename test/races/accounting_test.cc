@@ -319,6 +319,38 @@ TEST_F(races, race_50_shares_of_a_group_that_is_inherited_never_wrap) {
     EXPECT_EQ(own(above.stat()), 0u);
 }
 
+// A group that is over, and one above it that is discarded meanwhile: one of the two takes back what it has, not both.
+TEST_F(races, race_50b_the_end_of_a_group_beside_the_discard_of_one_above) {
+    SKIP_WITHOUT_TEST_POINTS();
+    const allot::group above = child("above");
+    const allot::group group = above.create("group");
+    {
+        const allot::scope in{group};
+        for (int i = 0; i < 20; ++i)
+            ASSERT_NE(allot::malloc(64), nullptr);
+        ASSERT_NE(allot::malloc(70'000), nullptr);
+    }
+    parked ending{"offline:swept"};
+    group.close();
+    beside_executor executor;
+    ASSERT_TRUE(ending.arrived());
+    parked rest{"discard_rest:read"};
+    {
+        parked marked{"discard:marked"};
+        beside discard{[&] { above.close(allot::discard); }};
+        ASSERT_TRUE(marked.arrived());
+        ending.let_go();
+        allot::platform::nap(20'000'000); // by now the executor stands in discard_rest(), if nothing keeps it out
+        marked.let_go();
+    }
+    rest.let_go();
+    executor.join();
+    allot_test::settle_all();
+    EXPECT_EQ(top.stat().shared, 0u);
+    EXPECT_EQ(top.stat().large, 0u);
+    allot_test::expect_books_agree("afterwards");
+}
+
 std::atomic<void*> for_the_handler[64];
 std::atomic<std::size_t> handled{0};
 

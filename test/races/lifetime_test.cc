@@ -286,6 +286,7 @@ TEST_F(races, race_25_an_order_of_groups_keeps_nothing_of_those_that_went) {
     }
     quiesce();
     EXPECT_EQ(nr_dying(top), 0u);
+    memcg::free_spares();
     EXPECT_LE(allot::root().stat().metadata, before + 2 * 4096) << "their places in the order";
 }
 
@@ -395,6 +396,7 @@ TEST_F(races, race_29_creations_that_fail_at_any_step_beside_arrays_that_grow) {
     for (int i = 0; i < 8; ++i)
         growing.push_back(child(("growing-" + std::to_string(i)).c_str()));
     allot_test::settle_all();
+    memcg::free_spares();
     allot::root().set({.max = allot::root().stat().current + 3 * 4096});
     std::atomic<bool> done{false};
     int failed = 0;

@@ -123,6 +123,36 @@ TEST_F(bins, that_are_full_send_half_of_their_blocks_back_and_grow_when_these_ar
     EXPECT_LT(h.nr_slabs, slabs);
 }
 
+TEST_F(bins, that_hold_much_send_back_only_what_was_freed_just_now) {
+    constexpr std::uint32_t most = 16384 / size;
+    std::vector<void*> held;
+    const auto take = [&](std::size_t count) {
+        while (held.size() < count)
+            held.push_back(top.malloc(size));
+    };
+    const auto give_one = [&] {
+        allot_free(held.back());
+        held.pop_back();
+    };
+    for (int round = 0; round < 20; ++round) {
+        take(4000);
+        while (!held.empty())
+            give_one();
+    }
+    take(20'000);
+    ASSERT_GE(bin_of(top).max, 4 * most);
+    std::uint32_t before = 0;
+    std::uint32_t after = 0;
+    do {
+        before = after;
+        give_one();
+        after = count_in(bin_of(top));
+    } while (after >= before && !held.empty());
+    EXPECT_EQ(before - after, most - 1) << "and took the one that it had no room for";
+    while (!held.empty())
+        give_one();
+}
+
 TEST_F(bins, of_large_blocks_have_few_and_leave_the_others_untouched) {
     constexpr std::size_t large = 1 << 20;
     allot_test::heat(top, large);

@@ -6,6 +6,7 @@
 #include "slab/slab_ops.hpp"
 #include "support/threads.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -41,7 +42,7 @@ class lone_slab : public allot_test::core_test {
     }
     std::uint64_t push(std::size_t offset) const {
         char* const block = slab::start_of(*s) + offset;
-        return slab::push_remote(*s, slab::remote_place(*s, block), 1, block);
+        return slab::push_remote(*s, slab::remote_place(slab::start_of(*s), block), 1, block);
     }
     /// The offsets on a list that was taken.
     std::vector<std::size_t> offsets_of(std::uint64_t word) const {
@@ -150,6 +151,52 @@ TEST_F(remote_frees, wait_on_the_slab_until_its_thread_looks) {
     EXPECT_TRUE(freed.empty()) << freed.size() << " of them were not handed out again";
     EXPECT_EQ(slab::remote_count(word_of(kept)), 0u);
     allot_free(made[0]);
+}
+
+TEST_F(remote_frees, of_many_blocks_at_once_name_in_each_one_further_on) {
+    for (const std::size_t size : {16, 32, 64, 512}) {
+        allot_test::heat(top, size);
+        std::set<const void*> freed;
+        puppet holder;
+        std::vector<void*> made;
+        holder.does([&] {
+            for (int i = 0; i < 200; ++i)
+                made.push_back(top.malloc(size));
+        });
+        const slab::slab& s = *slab::slab_of(made.back());
+        {
+            const allot::scope in{top};
+            allot_free(allot_malloc(size)); // a bin for them
+            for (void* const block : made) {
+                if (slab::slab_of(block) == &s)
+                    freed.insert(block);
+                allot_free(block);
+            }
+        }
+        allot_test::empty_bins(top);
+        std::vector<const char*> order;
+        std::vector<slab::remote_link> links;
+        slab::remote_link link{static_cast<std::uint16_t>(word_of(*freed.begin()) & slab::remote_head_mask), 0};
+        while (link.next != 0) {
+            order.push_back(slab::block_at(slab::start_of(s), link.next));
+            std::memcpy(&link, order.back(), sizeof link);
+            links.push_back(link);
+        }
+        for (const void* const block : freed)
+            EXPECT_EQ(std::count(order.begin(), order.end(), block), 1) << size;
+        std::size_t named = 0;
+        for (std::size_t i = 0; i < links.size(); ++i)
+            if (links[i].ahead != 0) {
+                ++named;
+                const auto at =
+                    std::find(order.begin(), order.end(), slab::block_at(slab::start_of(s), links[i].ahead));
+                ASSERT_NE(at, order.end()) << "a block of " << size << " bytes that is not on the list";
+                EXPECT_GT(at - order.begin(), static_cast<std::ptrdiff_t>(i + 1)) << size;
+            }
+        EXPECT_GT(named, links.size() / 3) << size;
+        holder.does([&] { allot_free(top.malloc(size)); });
+        allot_test::expect_books_agree("after the way back");
+    }
 }
 
 TEST_F(remote_frees, of_a_full_slab_bring_it_back_into_use) {

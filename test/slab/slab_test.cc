@@ -3,9 +3,12 @@
 // slab_test: a slab goes from place to place as slab_ops.hpp draws it, and its lists and counts stay whole.
 #include "support/core.hpp"
 
+#include "platform/memory.hpp"
 #include "slab/slab_ops.hpp"
 
+#include <algorithm>
 #include <set>
+#include <sys/mman.h>
 
 namespace {
 
@@ -32,6 +35,15 @@ class a_slab : public allot_test::core_test {
         do
             out.push_back(group.malloc(64));
         while (slab::slab_of(out.front()) == slab::slab_of(out.back()));
+    }
+    /// True if the system makes pages resident on request.
+    static bool populates() {
+        void* const page = allot::platform::map(allot::page_bytes);
+        unsigned char state = 0;
+        allot::platform::populate(page, allot::page_bytes);
+        EXPECT_EQ(mincore(page, allot::page_bytes, &state), 0);
+        allot::platform::unmap(page, allot::page_bytes);
+        return (state & 1) != 0;
     }
     static void free_all(std::vector<void*>& held) {
         for (void* const block : held)
@@ -157,6 +169,37 @@ TEST_F(a_slab, is_small_at_first_and_larger_as_its_cache_has_more_of_them) {
     for (int i = 0; i < 20'000; ++i)
         made.push_back(top.malloc(64));
     EXPECT_EQ(of(made.back()).pages, 1u << slab::slab_order_max);
+    free_all(made);
+}
+
+TEST_F(a_slab, of_a_cache_that_has_many_comes_with_its_pages) {
+    const auto resident = [](const slab::slab& s) {
+        std::vector<unsigned char> pages(s.pages);
+        EXPECT_EQ(mincore(slab::start_of(s), slab::slab_bytes(s), pages.data()), 0);
+        return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; });
+    };
+    if (!populates())
+        GTEST_SKIP() << "this kernel does not populate";
+    allot::purge();
+    std::vector<void*> made;
+    std::set<const slab::slab*> seen;
+    const auto until_a_new_one = [&]() -> const slab::slab& {
+        while (!seen.insert(&of((made.push_back(top.malloc(64)), made.back()))).second) {
+        }
+        return of(made.back());
+    };
+    const slab::slab& first = until_a_new_one();
+    const slab::slab& second = until_a_new_one();
+    EXPECT_LT(first.pages, 1u << slab::slab_order_max);
+    EXPECT_LT(second.pages, 1u << slab::slab_order_max);
+    while (seen.size() < 60)
+        until_a_new_one();
+    for (int i = 0; i < 3; ++i) {
+        const slab::slab& late = until_a_new_one();
+        ASSERT_EQ(late.pages, 1u << slab::slab_order_max);
+        EXPECT_LT(late.carved, late.capacity / 2) << "hardly anything was touched";
+        EXPECT_EQ(resident(late), static_cast<std::ptrdiff_t>(late.pages));
+    }
     free_all(made);
 }
 

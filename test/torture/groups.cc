@@ -33,7 +33,7 @@ class arena_of_threads {
         for (unsigned i = 0; i < worker_count; ++i)
             workers_.emplace_back(groups, i, from_seed + 1 + i);
         for (unsigned i = 0; i < worker_count; ++i)
-            threads_.emplace_back([this, i] { between_gates([this, i] { workers_[i].work(); }); });
+            threads_.emplace_back([this, i] { between_gates([this, i] { work(i); }); });
         threads_.emplace_back([this] { between_gates([this] { storm(); }); });
     }
     ~arena_of_threads() {
@@ -45,6 +45,7 @@ class arena_of_threads {
 
     void run_round() {
         round_over = false;
+        storm_over_ = false;
         gate_.arrive_and_wait();
         std::this_thread::sleep_for(round_length);
         round_over = true;
@@ -62,24 +63,50 @@ class arena_of_threads {
             gate_.arrive_and_wait();
         }
     }
+    /// A signal that finds its thread at the gate may wait as long as that does: the thread sanitizer hands it out at the next call that it
+    /// knows of, and the gate makes none.
+    void work(unsigned number) {
+        workers_[number].work();
+        while (!storm_over_)
+            std::this_thread::sleep_for(std::chrono::microseconds{200});
+    }
+    /// Waits until so many signals were handled, but not for ever.
+    static bool is_handled(std::uint64_t expected) {
+        constexpr std::chrono::seconds patience{5};
+        const auto end = std::chrono::steady_clock::now() + patience;
+        while (signals_handled < expected) {
+            if (std::chrono::steady_clock::now() > end)
+                return false;
+            std::this_thread::yield();
+        }
+        return true;
+    }
     /// Sends a signal, waits until it was handled, looks at a limit, and so on.
     void storm() {
         while (!round_over) {
-            const std::uint64_t expected = signals_handled + 1;
-            pthread_kill(threads_[random_() % worker_count].native_handle(), storm_signal);
-            while (signals_handled < expected)
+            const auto to = static_cast<unsigned>(random_() % worker_count);
+            if (!turns.begin_signal(to)) {
                 std::this_thread::yield();
+                continue;
+            }
+            const std::uint64_t expected = signals_handled + 1;
+            do {
+                pthread_kill(threads_[to].native_handle(), storm_signal);
+            } while (!is_handled(expected)); // the thread sanitizer loses one now and then
+            turns.end_signal();
             const auto [group, index] = groups_.any(random_);
             const auto& counter = reinterpret_cast<const allot::memcg::mem_cgroup*>(group.get())->counter();
             const std::uint64_t usage = counter.usage.load(); // before the limit: the model's only ever grows
             if (usage > groups_.max_ever(index))
                 fail("%s is above its limit", group.path().c_str());
         }
+        storm_over_ = true;
     }
 
     tree& groups_;
     std::mt19937_64 random_;
     std::atomic<bool> stop_{false};
+    std::atomic<bool> storm_over_{false};
     std::barrier<> gate_{worker_count + 2};
     std::vector<worker> workers_;
     std::vector<std::thread> threads_;

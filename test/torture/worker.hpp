@@ -92,9 +92,39 @@ class child_life {
     allot_group* groups_[2] = {};
 };
 
+/// Who forks, and whom a signal is on its way to. A handler that calls the library on top of libc's malloc keeps libc's lock meanwhile, which
+/// fork() waits for when it has the library's (README, Limitations): so the one who forks gets signals, and nobody else.
+struct fork_turns {
+    static constexpr unsigned nobody = ~0u;
+    std::atomic<bool> forks[worker_count] = {};
+    std::atomic<unsigned> signalled{nobody};
+
+    void begin(unsigned index) {
+        forks[index] = true;
+        for (unsigned to = signalled; to != nobody && to != index; to = signalled)
+            std::this_thread::yield();
+    }
+    void end(unsigned index) { forks[index] = false; }
+    /// True if a signal may go to this one; then end_signal() is called when it was handled.
+    bool begin_signal(unsigned to) {
+        signalled = to;
+        for (unsigned i = 0; i < worker_count; ++i)
+            if (i != to && forks[i]) {
+                end_signal();
+                return false;
+            }
+        return true;
+    }
+    void end_signal() { signalled = nobody; }
+};
+inline fork_turns turns;
+
 /// A child finds everything whole and usable.
-inline void fork_once(const allot::group& in, std::uint64_t own_seed) {
+inline void fork_once(const allot::group& in, std::uint64_t own_seed, unsigned index) {
+    turns.begin(index);
     const pid_t pid = ::fork();
+    if (pid != 0)
+        turns.end(index);
     if (pid == 0) {
         ::alarm(50);
         allot::sync::allow_worker(false);
@@ -341,7 +371,7 @@ class worker {
             churn();
             break;
         case 1:
-            fork_once(groups_.any(random_).first, random_());
+            fork_once(groups_.any(random_).first, random_(), index_);
             break;
         case 2:
         case 3:

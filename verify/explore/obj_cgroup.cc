@@ -4,7 +4,7 @@
 //
 // Idea.        The core and the counters are the sources'. What goes on inside the sections stands here in short: try_charge_pages
 //              and reparent_local of account.cc, an allocation of alloc.cc, a free of slab_ops.cc, settle_cold of heap.cc, the external
-//              charges of capi_cache.cc, offline_group and finish_offline of lifecycle.cc. An id is a pointer here.
+//              charges of capi_cache.cc, offline_group and finish_siblings of lifecycle.cc. An id is a pointer here.
 // Invariants.  A group's account is freed with an own share of 0, and nobody touches it later; in the end the heirs' usage and
 //              own shares are what is still charged. The core goes after its last reference and after its last reader.
 // Checked by.  the mutants

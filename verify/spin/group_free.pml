@@ -13,7 +13,7 @@
 //              put                 group/lifecycle.cc put; group/tree.cc forget_id; sync/work_queue.hpp push (the pending bit)
 //              offline             group/lifecycle.cc offline_group, reparent; counter/account.cc reparent_local
 //              callbacks           sync/executor.cc run_after_grace_period; group/lifecycle.cc after_grace_period
-//              free_group          group/lifecycle.cc free_group; group/tree.cc free_group_memory
+//              free_group          group/lifecycle.cc free_siblings, take_off, free_memory; that the next group may get the memory is the same to it
 //              lookup              group/tree.cc group_of, tryget
 //              object              slab/obj_cgroup.hpp I2: payer read inside a section that lasts until the uncharge is done
 //              share[]             account_record::local, here the sum over the kinds
