@@ -36,6 +36,9 @@ class bins : public allot_test::core_test {
         const std::uint64_t word = slab::remote_of(of(block)).word;
         return of(block).live() - slab::remote_count(word);
     }
+
+  private:
+    const allot_test::no_decay counts_hold_;
 };
 
 TEST_F(bins, give_the_block_that_came_last_first) {

@@ -41,6 +41,9 @@ class cold_bins : public allot_test::core_test {
     std::uint64_t charged() const { return inside(cold).counter().usage; }
 
     allot::group cold;
+
+  private:
+    const allot_test::no_decay counts_hold_;
 };
 
 TEST_F(cold_bins, are_filled_with_blocks_that_the_group_pays_for_and_emptied_when_the_thread_leaves) {

@@ -27,6 +27,9 @@ class heaps : public allot_test::core_test {
         return nullptr;
     }
     static std::uint64_t refs_of(const allot::group& group) { return inside(group).refs.count(); }
+
+  private:
+    const allot_test::no_decay counts_hold_;
 };
 
 TEST_F(heaps, are_made_by_the_first_scope_and_hold_one_reference_on_the_group) {

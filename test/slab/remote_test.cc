@@ -19,6 +19,9 @@ namespace slab = allot::slab;
 class remote_frees : public allot_test::core_test {
   protected:
     static std::uint64_t word_of(const void* block) { return slab::remote_of(*slab::slab_of(block)).word; }
+
+  private:
+    const allot_test::no_decay counts_hold_;
 };
 
 /// A slab that belongs to nobody but the case: pages of its own, no cache.
@@ -56,6 +59,9 @@ class lone_slab : public allot_test::core_test {
     }
 
     slab::slab* s = nullptr;
+
+  private:
+    const allot_test::no_decay counts_hold_;
 };
 
 TEST_F(lone_slab, what_is_pushed_is_taken_last_first_with_its_count) {

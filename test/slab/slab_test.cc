@@ -50,6 +50,9 @@ class a_slab : public allot_test::core_test {
             allot_free(block);
         held.clear();
     }
+
+  private:
+    const allot_test::no_decay counts_hold_;
 };
 
 TEST_F(a_slab, gives_its_blocks_to_the_bin_and_is_queued_again_when_they_come_back_from_there) {

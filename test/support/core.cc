@@ -3,6 +3,9 @@
 // core: see core.hpp.
 #include "support/core.hpp"
 
+#include "group/runtime.hpp"
+#include "sync/executor.hpp"
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -17,7 +20,10 @@ extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace allot_test {
 
+namespace memcg = allot::memcg;
+namespace platform = allot::platform;
 namespace slab = allot::slab;
+namespace sync = allot::sync;
 
 std::size_t empty_slabs() {
     std::size_t count = 0;
@@ -64,6 +70,24 @@ void heat(const allot::group& group, std::size_t size) {
         allot_quiesce();
     }
     ASSERT_TRUE(is_hot(group, size)) << size;
+}
+
+namespace {
+void set_timer_to(void* at_ns) noexcept {
+    sync::hints.timer_at_ns.store(*static_cast<const std::uint64_t*>(at_ns), std::memory_order_seq_cst);
+}
+} // namespace
+
+no_decay::no_decay() {
+    constexpr std::uint64_t hour_ns = 3'600'000'000'000;
+    std::uint64_t at_ns = platform::now_ns() + hour_ns;
+    sync::run_exclusive(set_timer_to, &at_ns); // waits for one that runs; while a timer is set, nobody sets another
+}
+
+no_decay::~no_decay() {
+    std::uint64_t at_ns = 0;
+    sync::run_exclusive(set_timer_to, &at_ns);
+    memcg::note_idle_memory();
 }
 
 std::uint64_t test_seed(const char* name) {

@@ -49,6 +49,15 @@ bool is_hot(const allot::group& group, std::size_t size);
 /// Makes the pair of the group and the kmalloc class of `size` hot.
 void heat(const allot::group& group, std::size_t size);
 
+/// No thread is taken for idle by the clock while this lives: for tests that count what lies in bins and queues.
+class no_decay {
+  public:
+    no_decay();
+    ~no_decay();
+    no_decay(const no_decay&) = delete;
+    no_decay& operator=(const no_decay&) = delete;
+};
+
 /// The seed of a random test: ALLOT_TEST_SEED, or another one each time; printed.
 std::uint64_t test_seed(const char* name);
 
