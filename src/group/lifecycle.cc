@@ -224,9 +224,8 @@ constinit crowd released;
 /// Counts closed groups of the parent, more or fewer, in it and above. Tree lock held.
 void add_dying(mem_cgroup& parent, std::uint32_t count) noexcept ALLOT_REQUIRES(tree_lock()) {
     for (mem_cgroup* at = &parent; at != nullptr; at = at->parent_group())
-        at->nr_dying.store(at->nr_dying.load(std::memory_order_relaxed) +
-                               count, // relaxed, both: statistics, and the lock
-                           std::memory_order_relaxed);
+        // relaxed, both: statistics, and the lock
+        at->nr_dying.store(at->nr_dying.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
 }
 
 /// Takes up to frees_at_once siblings from `*next` on off tree and lists under one hold of the lock. Returns the count of those that are to

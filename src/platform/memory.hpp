@@ -20,8 +20,8 @@ namespace allot::platform {
 [[nodiscard]] bool commit(void* start, std::size_t bytes) noexcept;
 /// Gives the contents of committed pages back; they read as zeros afterwards and stay committed. Errors: false, contents kept.
 bool discard(void* start, std::size_t bytes) noexcept;
-/// Makes committed pages resident, as if they were written to, for less than a fault each. A hint: where the system does not know it,
-/// nothing happens. errno stays.
+/// Makes the committed pages of [start, start + bytes) resident, as if they were written to, for less than a fault each. A hint:
+/// where the system does not know it, or has no memory, nothing happens. errno stays.
 void populate(void* start, std::size_t bytes) noexcept;
 /// Maps `bytes` of zeroed, private, lazily backed memory. Errors: null.
 [[nodiscard]] void* map(std::size_t bytes) noexcept;
