@@ -270,9 +270,12 @@ void close_bin(heap& h, std::uint32_t index) noexcept {
 }
 
 void forget_bins(heap& h) noexcept {
-    if (h.bins != empty_table)
+    if (h.partial != nullptr)
         for (std::uint32_t i = 0; i < h.capacity; ++i)
             h.bins[i] = bin{};
+    else // all that it has are in the thread's table
+        for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1)
+            h.bins[std::countr_zero(left)] = bin{};
     set_cold_bins(h, 0);
     give_table_back(h);
 }

@@ -9,6 +9,7 @@
 //              the group, at a limit, when somebody reads the group's figures, and when the thread idles.
 //              Bins need a table, and a group that is cold throughout shall not cost one: it borrows the thread's, which one heap at
 //              a time has (thread_heaps::lent).
+//              How much is taken at once goes by what the bin took before and what the groups before used (cold_pattern).
 //
 //                  shared slab --take_cold--> [bin] --alloc_fast--> user --free_cold--> [bin] --flush--> shared slab
 //                              charged, with owner                                          uncharged, without

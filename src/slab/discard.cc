@@ -32,9 +32,6 @@ constexpr std::int64_t bytes_each_discard = 65536; ///< of all shared slabs: one
 std::atomic<std::uint32_t> discards_max{discards_least};
 std::atomic<std::uint32_t> discards{0}; // since the last time
 
-/// So many full slabs are looked through before a new one is taken.
-constexpr unsigned full_slabs_at_once = 16;
-
 void run_sweep(sync::work&) noexcept { sweep_discarded(); }
 constinit sync::work sweep_work{run_sweep};
 
@@ -138,31 +135,54 @@ obj_cgroup* discarded_owner(std::uint32_t id) noexcept {
     return owner.discarded.load(std::memory_order_acquire) ? &owner : nullptr;
 }
 
-/// Puts a block in front of a list of the slab's.
-free_word take_back(slab& s, const cache_shape& shape, void* block, free_word list) noexcept {
-    if (debug_is_live(block)) // it was in a bin otherwise
-        debug_on_free(s, block);
-    if (shape.constructor != nullptr) // nobody saw to it that the object is as its free would have left it
-        shape.constructor(block);
-    if (s.capacity != 1) // see behind_first
-        link_of(shape, block) = list;
-    return in_front(block, list);
+/// Puts the blocks with indices in [first, end), whose owner is marked, on the slab's list.
+void take_back(slab& s, std::uint32_t first, std::uint32_t end) noexcept {
+    std::atomic<std::uint32_t>* const ids = owner_ids(s);
+    const cache_shape& shape = s.cache->shape;
+    char* const start = start_of(s);
+    for (std::uint32_t i = first; i != end; ++i)
+        ids[i].store(0, std::memory_order_relaxed); // relaxed: the holder's now
+    if (ALLOT_DEBUG || shape.constructor != nullptr)
+        for (std::uint32_t i = first; i != end; ++i) {
+            void* const block = start + std::size_t{i} * s.object_bytes;
+            if (debug_is_live(block)) // it was in a bin otherwise
+                debug_on_free(s, block);
+            if (shape.constructor != nullptr) // nobody saw to it that the object is as its free would have left it
+                shape.constructor(block);
+        }
+    if (s.capacity == 1) { // see behind_first
+        s.free_list = in_front(start, 0);
+        return;
+    }
+    // From one word to the next the address gets smaller by a block, and the count larger by one.
+    const free_word step = (free_word{s.object_bytes} << free_count_bits) - 1;
+    char* link = start + std::size_t{end - 1} * s.object_bytes + shape.link_offset;
+    free_word word = in_front(start + std::size_t{end - 1} * s.object_bytes, s.free_list);
+    *reinterpret_cast<free_word*>(link) = s.free_list;
+    for (std::uint32_t left = end - first; --left != 0;) {
+        link -= s.object_bytes;
+        *reinterpret_cast<free_word*>(link) = word;
+        word -= step;
+    }
+    s.free_list = word;
 }
 
 } // namespace
 
 std::uint32_t sweep_slab(slab& s) noexcept {
     sync::rcu_guard section; // an object that is freed meanwhile may have had its owner's last reference
-    std::atomic<std::uint32_t>* const ids = owner_ids(s);
-    const cache_shape& shape = s.cache->shape;
-    char* const start = start_of(s);
-    free_word list = s.free_list;
+    const std::atomic<std::uint32_t>* const ids = owner_ids(s);
     std::uint32_t id = 0;
     obj_cgroup* owner = nullptr;
     std::uint32_t of_owner = 0;
     std::uint32_t count = 0;
-    for (std::uint32_t i = s.carved; i-- != 0;) {
-        const std::uint32_t next = ids[i].load(std::memory_order_relaxed); // relaxed: only marked ones matter, see (1)
+    std::uint32_t first = 0;
+    for (std::uint32_t end = s.carved; end != 0; end = first) {
+        const std::uint32_t next =
+            ids[end - 1].load(std::memory_order_relaxed); // relaxed: only marked ones matter, see (1)
+        for (first = end - 1;
+             first != 0 && ids[first - 1].load(std::memory_order_relaxed) == next;) // relaxed: as above
+            --first;
         if (next == 0)
             continue;
         if (next != id) {
@@ -173,12 +193,10 @@ std::uint32_t sweep_slab(slab& s) noexcept {
         }
         if (owner == nullptr)
             continue;
-        ids[i].store(0, std::memory_order_relaxed); // relaxed: the holder's now
-        list = take_back(s, shape, start + std::size_t{i} * s.object_bytes, list);
-        ++of_owner;
-        ++count;
+        take_back(s, first, end);
+        of_owner += end - first;
+        count += end - first;
     }
-    s.free_list = list;
     if (of_owner != 0)
         obj_cgroup_put(*owner, of_owner);
     if (count != 0) // relaxed: a hint
@@ -186,11 +204,11 @@ std::uint32_t sweep_slab(slab& s) noexcept {
     return count;
 }
 
-bool sweep_some_full(heap& h, std::uint32_t index) noexcept {
+bool sweep_some_full(heap& h, std::uint32_t index, unsigned most) noexcept {
     // relaxed: a hint.
     if (h.full == 0 || discarded_bytes.load(std::memory_order_relaxed) <= 0) [[likely]]
         return false;
-    for (unsigned i = 0; i < full_slabs_at_once && h.full != 0; ++i) {
+    for (unsigned i = 0; i < most && h.full != 0; ++i) {
         slab& oldest = slab_at(slab_at(h.full).prev);
         if (oldest.kind == slab_kind::shared && sweep_slab(oldest) != 0) {
             make_partial(oldest);

@@ -129,6 +129,14 @@ struct failure_record {
     bool valid;
 };
 
+/// What groups of a thread use of one cache's cold blocks, so that the next one takes as many at once. A heuristic: if two heaps of the thread
+/// have cold bins at a time, they count together.
+struct cold_pattern {
+    std::uint16_t taken = 0;   ///< by the bin that is open, since it was opened
+    std::uint8_t last = 0;     ///< used by the group that the thread left last, or 255
+    std::uint8_t expected = 0; ///< by that and the one before, whichever was less
+};
+
 /// The slab layer's part of a thread slot.
 struct thread_heaps {
     std::atomic<std::uint32_t> closed{1};     ///< 1: scope changes take the slow path (a revoker is at work)
@@ -151,6 +159,7 @@ struct thread_heaps {
     bin lent[small_capacity]{};
     /// Cold blocks that came back to bins, by cache. Relaxed: own thread, a heuristic.
     std::atomic<std::uint8_t> came_back[small_capacity]{};
+    cold_pattern cold_patterns[small_capacity]{};
     bin root_bins[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};
     std::uint32_t shared_partial[cache_count_max]{};

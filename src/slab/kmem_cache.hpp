@@ -155,10 +155,14 @@ inline counter::charge_kind kind_of_charge(const kmem_cache& cache, slab_kind ki
     return cache.shape.pages != 0 ? counter::charge_kind::large : counter::charge_kind::slab;
 }
 
+/// offset / object_bytes without a division, for an offset below 64 KiB.
+constexpr std::uint32_t index_at(std::uint64_t offset, std::uint64_t reciprocal) noexcept {
+    return static_cast<std::uint32_t>((offset * reciprocal) >> 32);
+}
 /// Number of the object at `block` in its slab.
 inline std::uint32_t object_index(const slab& s, const cache_shape& shape, const void* block) noexcept {
     const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - start_of(s));
-    return static_cast<std::uint32_t>((offset * shape.reciprocal) >> 32);
+    return index_at(offset, shape.reciprocal);
 }
 /// The owner ids of a shared slab, behind its objects.
 inline std::atomic<std::uint32_t>* owner_ids(const slab& s) noexcept {
@@ -171,7 +175,7 @@ ALLOT_INLINE std::atomic<std::uint32_t>& owner_id_at(const slab& s, const cache_
     const auto* const at = static_cast<const char*>(block);
     const std::size_t bytes = slab_bytes(s);
     const std::size_t offset = static_cast<std::size_t>(at - arena.base) & (bytes - 1); // such runs are aligned
-    const auto index = static_cast<std::size_t>((offset * shape.reciprocal) >> 32);
+    const std::size_t index = index_at(offset, shape.reciprocal);
     auto* const end = reinterpret_cast<std::atomic<std::uint32_t>*>(const_cast<char*>(at) - offset + bytes);
     return *(end - s.capacity + index);
 }

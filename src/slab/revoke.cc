@@ -15,6 +15,8 @@
 #include "slab/slab_ops.hpp"
 #include "sync/test_point.hpp"
 
+#include <algorithm>
+
 namespace allot::slab {
 
 namespace {
@@ -180,6 +182,7 @@ static void give_up_heaps(thread_heaps& heaps) noexcept {
     park_all(heaps.shared);
     drain_stash(heaps.stash);
     heaps.failure.valid = false;
+    std::ranges::fill(heaps.cold_patterns, cold_pattern{}); // the next thread does other work
 }
 
 void begin_thread() noexcept {

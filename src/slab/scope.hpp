@@ -5,6 +5,7 @@
 // Idea.        Entering finds the thread's heap for the group in a small map and swaps three thread-local words inside a
 //              read-side section; no shared counter moves, since the heap holds the reference. A closed slot, or a group that
 //              the thread has no heap for, takes the slow path (scope.cc).
+// Invariants.  I1  A thread that has a current heap has a slot: begin_thread() sets it after the slot, end_thread() takes it before.
 // Concurrency. own thread; a revoker is seen by `closed`.
 // Lock order.  slot, in the slow path.
 // Checked by.  test/slab/scope_test.cc, verify/explore/gate.cc, bench/golden
@@ -36,6 +37,9 @@ ALLOT_INLINE void install(heap& h) noexcept {
 /// credit(), for the own thread.
 ALLOT_INLINE void credit_own(thread_heaps& heaps, heap& current) noexcept {
     const std::uint64_t now = sync::tls.allocations.load(std::memory_order_relaxed); // relaxed: own
+    if (now == heaps.credited)
+        [[likely]] // so that a scope in which nothing happens does not wait for sums of the one before
+        return;
     current.allocations += now - heaps.credited;
     heaps.credited = now;
 }
@@ -53,19 +57,19 @@ ALLOT_INLINE bool leaves_much(const heap& left) noexcept {
 /// enter_scope() as far as it needs no lock. Null: nothing happened, enter_slow() does it. Context: task.
 [[nodiscard]] ALLOT_INLINE heap* try_enter_scope(const cache_owner& owner) noexcept {
     auto& tls = sync::tls;
-    sync::thread_slot& slot = *tls.slot;
-    if (&slot == &sync::no_slot) [[unlikely]]
+    auto* const previous = static_cast<heap*>(tls.heap); // I1
+    if (previous == nullptr) [[unlikely]]
         return nullptr;
+    sync::thread_slot& slot = *tls.slot;
     sync::rcu_reader& reader = slot.reader;
     const std::uint64_t count = reader.count();
     reader.enter_fast(count);
     thread_heaps& heaps = heaps_of(slot);
     // (1) acquire: pairs with revoke.cc(2): a section that begins after the grace period sees the mark.
     if (heaps.closed.load(std::memory_order_acquire) == 0) [[likely]] {
-        // (3) acquire: pairs with heap.cc(1).
+        // (3) acquire: pairs with heap.cc(1). A heap that is dropped is taken off the map while the slot is closed.
         heap* const h = heaps.map[map_index(owner)].load(std::memory_order_acquire);
-        if (h != nullptr && h->owner == &owner && !h->dropped) [[likely]] {
-            auto* const previous = static_cast<heap*>(tls.heap);
+        if (h != nullptr && h->owner == &owner) [[likely]] {
             ++h->depth;
             detail::credit_own(heaps, *previous);
             detail::install(*h);
@@ -85,22 +89,22 @@ ALLOT_INLINE heap* enter_scope(cache_owner& owner) noexcept {
 
 ALLOT_INLINE void leave_scope(heap* previous) noexcept {
     auto& tls = sync::tls;
-    sync::thread_slot& slot = *tls.slot;
-    if (&slot == &sync::no_slot) [[unlikely]] {
+    auto* const left = static_cast<heap*>(tls.heap); // I1
+    if (left == nullptr) [[unlikely]] {
         leave_slow(previous);
         return;
     }
+    sync::thread_slot& slot = *tls.slot;
     sync::rcu_reader& reader = slot.reader;
     const std::uint64_t count = reader.count();
     reader.enter_fast(count);
-    auto* const left = static_cast<heap*>(tls.heap);
     // (2) acquire: pairs with revoke.cc(2), as (1).
     thread_heaps& heaps = heaps_of(slot);
-    if (heaps.closed.load(std::memory_order_acquire) == 0 && left->depth > 0 && !detail::leaves_much(*left))
-        [[likely]] {
+    if (const std::uint32_t depth = left->depth;
+        heaps.closed.load(std::memory_order_acquire) == 0 && depth > 0 && !detail::leaves_much(*left)) [[likely]] {
         detail::credit_own(heaps, *left);
-        const bool last_of_dropped =
-            --left->depth == 0 && left->dropped; // read inside: afterwards a revoker may free it
+        left->depth = depth - 1;
+        const bool last_of_dropped = left->dropped && depth == 1; // read inside: afterwards a revoker may free it
         detail::install(*previous);
         reader.leave_fast(count);
         if (last_of_dropped) [[unlikely]]

@@ -300,7 +300,8 @@ void* next_block(heap& h, std::uint32_t index) noexcept {
 
 bool provide(heap& h, kmem_cache& cache, shortage* why) noexcept {
     const std::uint32_t index = cache.shape.index;
-    if (block_source(h, index) != nullptr || (sweep_some_full(h, index) && block_source(h, index) != nullptr))
+    if (block_source(h, index) != nullptr ||
+        (sweep_some_full(h, index, full_slabs_at_once) && block_source(h, index) != nullptr))
         return true;
     slab* s = adopt(h, cache);
     if (s == nullptr)

@@ -27,6 +27,8 @@ class cold_bins : public allot_test::core_test {
     void SetUp() override {
         core_test::SetUp();
         cold = child("cold");
+        allot_free(allot::malloc(size)); // the thread has a slot
+        forget_patterns();
     }
     void TearDown() override {
         cold = allot::group{};
@@ -36,6 +38,22 @@ class cold_bins : public allot_test::core_test {
     static const slab::heap& heap_here() { return *static_cast<const slab::heap*>(sync::tls.heap); }
     static const slab::bin& bin_here(std::size_t bytes = size) { return heap_here().bins[slab::class_of(bytes)]; }
     static std::uint32_t idle_here(std::size_t bytes = size) { return slab::free_count(bin_here(bytes).free); }
+    /// The calling thread expects nothing of the groups that it enters.
+    static void forget_patterns() {
+        for (slab::cold_pattern& one : slab::heaps_of(*sync::tls.slot).cold_patterns)
+            one = {};
+    }
+    /// Has the thread serve a group that uses so many objects, until it is left.
+    void serve(std::size_t objects) const {
+        const allot::group request = child("request");
+        blocks made;
+        {
+            const allot::scope in{request};
+            for (std::size_t i = 0; i < objects; ++i)
+                made.add(allot::malloc(size));
+        }
+        request.close();
+    }
     /// A group with room for so many objects.
     allot::group tight_group(std::uint64_t objects) const { return child("tight", {.max = objects * size}); }
     std::uint64_t charged() const { return inside(cold).counter().usage; }
@@ -128,8 +146,55 @@ TEST_F(cold_bins, share_the_threads_table_one_group_at_a_time) {
         EXPECT_EQ(of_cold.bins, slab::empty_table);
     }
     EXPECT_EQ(inside(other).counter().usage, size);
+    forget_patterns();
     made.add(allot::malloc(size));
     EXPECT_EQ(charged(), size + held);
+}
+
+TEST_F(cold_bins, take_at_once_what_the_last_two_groups_used) {
+    serve(50);
+    serve(50);
+    blocks made;
+    {
+        const allot::scope in{cold};
+        made.add(allot::malloc(size));
+        const std::uint32_t first = 1 + idle_here(); // as far as one slab has them
+        EXPECT_EQ(charged(), first * size);
+        while (idle_here() != 0)
+            made.add(allot::malloc(size));
+        if (made.size() < 50)
+            made.add(allot::malloc(size));
+        EXPECT_EQ(made.size() + idle_here(), 50u);
+        while (made.size() < 50)
+            made.add(allot::malloc(size));
+        EXPECT_EQ(idle_here(), 0u) << "nothing is left over";
+        made.add(allot::malloc(size));
+        EXPECT_GT(idle_here(), 0u) << "this one uses more";
+    }
+    EXPECT_EQ(charged(), 51 * size);
+}
+
+TEST_F(cold_bins, take_no_more_at_once_than_either_of_the_last_two_used) {
+    serve(50);
+    serve(6);
+    {
+        const allot::scope in{cold};
+        void* const block = allot::malloc(size);
+        EXPECT_EQ(charged(), 6 * size);
+        allot_free(block);
+    }
+}
+
+TEST_F(cold_bins, take_what_there_is_room_for_where_groups_before_used_more) {
+    serve(100);
+    serve(100);
+    const allot::group tight = tight_group(20);
+    blocks made;
+    const allot::scope in{tight};
+    for (int i = 0; i < 20; ++i)
+        ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+    EXPECT_EQ(tight.stat().max_events, 0u);
+    EXPECT_EQ(tight.stat().current, 20 * size);
 }
 
 TEST_F(cold_bins, do_not_make_a_limit_smaller) {

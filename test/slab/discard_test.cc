@@ -8,6 +8,9 @@
 #include "slab/obj_cgroup.hpp"
 #include "slab/slab_ops.hpp"
 
+#include <set>
+#include <vector>
+
 namespace {
 
 using allot_test::blocks;
@@ -80,6 +83,40 @@ TEST_F(discarded_objects, come_back_from_slabs_of_threads_that_sleep_and_from_no
         if (slab::slab_of(block)->kind == slab::slab_kind::shared) {
             EXPECT_EQ(id_of(block), 0u);
         }
+}
+
+TEST_F(discarded_objects, are_taken_back_from_between_those_that_live) {
+    const allot::group gone = child("gone");
+    const allot::group stays = child("stays");
+    std::vector<void*> made;
+    blocks kept;
+    for (int i = 0; i < 200; ++i) // runs of one to five objects
+        if (i % 11 < 5 || i % 7 == 0)
+            made.push_back(gone.malloc(80));
+        else
+            kept.add(stays.malloc(80));
+    gone.close(allot::discard);
+    slab::sweep_discarded();
+    EXPECT_EQ(slab::discarded_bytes.load(), 0);
+    for (std::size_t i = 0; i < kept.size(); ++i)
+        EXPECT_NE(id_of(kept[i]), 0u);
+    for (void* const block : made)
+        EXPECT_EQ(id_of(block), 0u);
+    slab::cold_section here; // the slabs are this thread's
+    std::set<const slab::slab*> slabs;
+    std::set<const void*> listed;
+    for (void* const block : made)
+        if (slabs.insert(slab::slab_of(block)).second)
+            for (slab::free_word list = slab::slab_of(block)->free_list; list != 0;) {
+                void* const free = slab::first_free(list);
+                EXPECT_TRUE(listed.insert(free).second) << "listed twice";
+                EXPECT_EQ(slab::slab_of(free), slab::slab_of(block));
+                const slab::free_word rest = *static_cast<slab::free_word*>(free);
+                ASSERT_EQ(slab::free_count(list), slab::free_count(rest) + 1);
+                list = rest;
+            }
+    for (const void* const block : made)
+        EXPECT_EQ(listed.count(block), 1u);
 }
 
 TEST_F(discarded_objects, are_taken_back_by_purge_and_by_reclaim_of_the_root) {
