@@ -4,7 +4,8 @@
 //
 // Idea.        A bin begins with few blocks and takes twice as many each time, up to a page's worth: what is left over is at most about
 //              what was used. Requests that a thread serves one after the other are alike: where the last two groups that it left used
-//              more of a cache, the next one's bin takes so many at once, and nothing is left over.
+//              more of a cache, the next one's bin takes so many at once, and nothing is left over; and its first cold allocation fills the
+//              bins of all caches that both used, charged together.
 // Concurrency. as cold.hpp says.
 // Lock order.  slot > node > page_alloc.
 #include "slab/cold.hpp"
@@ -42,6 +43,8 @@ constexpr std::uint32_t most_blocks = 32;
 /// The most that it takes because groups before used so many.
 constexpr std::uint32_t most_expected_bytes = 4 * page_bytes;
 constexpr std::uint32_t most_expected_blocks = 128;
+constexpr std::uint64_t most_expected_together = 16 * page_bytes; ///< bytes, of all caches
+constexpr std::uint64_t kmalloc_bins = (std::uint64_t{1} << kmalloc_class_count) - 1;
 static_assert(most_expected_blocks <= 1u << std::numeric_limits<decltype(bin::untold)>::digits);
 constexpr std::uint32_t between(std::uint32_t count, std::uint32_t most) noexcept {
     return count == 0 ? 1 : count < most ? count : most;
@@ -62,28 +65,67 @@ void let_grow(bin& b, const cache_shape& shape) noexcept {
         b.max = static_cast<std::uint16_t>(more);
 }
 
+/// How many blocks more the group may use, as those before did. 0: nobody knows.
+std::uint32_t expected_count(const cold_pattern& pattern, const cache_shape& shape) noexcept {
+    if (pattern.expected <= pattern.taken)
+        return 0;
+    return between(pattern.expected - pattern.taken,
+                   between(count_in(most_expected_bytes, shape), most_expected_blocks));
+}
+
 /// How many blocks the bin should take now.
 std::uint32_t wanted_count(const cold_pattern& pattern, const bin& b, const cache_shape& shape) noexcept {
-    if (pattern.expected <= pattern.taken)
-        return b.max < most_count(shape) ? b.max : most_count(shape);
-    const std::uint32_t most = between(count_in(most_expected_bytes, shape), most_expected_blocks);
-    return between(pattern.expected - pattern.taken, most);
+    if (const std::uint32_t expected = expected_count(pattern, shape); expected != 0)
+        return expected;
+    return b.max < most_count(shape) ? b.max : most_count(shape);
 }
 
-/// Notes how many blocks the group used of a bin that is closed.
-void note_used(cold_pattern& pattern, std::uint32_t left) noexcept {
-    constexpr std::uint32_t most = std::numeric_limits<decltype(pattern.last)>::max();
-    const std::uint32_t used = pattern.taken > left ? pattern.taken - left : 0;
-    const auto now = static_cast<std::uint8_t>(used < most ? used : most);
-    pattern.expected = now < pattern.last ? now : pattern.last;
-    pattern.last = now;
+/// Notes what the heap's group used of all caches, before its bins are flushed.
+void note_used(const heap& h) noexcept {
+    constexpr std::uint32_t most = std::numeric_limits<decltype(cold_pattern::last)>::max();
+    thread_heaps& heaps = heaps_of(*h.slot);
+    const std::uint64_t open = cold_bins_of(h);
+    std::uint64_t used = 0;
+    std::uint64_t expected = 0;
+    for (std::uint64_t left = open | heaps.used_bins; left != 0; left &= left - 1) {
+        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
+        const std::uint64_t bit = left & (0 - left);
+        cold_pattern& pattern = heaps.cold_patterns[index];
+        std::uint32_t now = 0;
+        if ((open & bit) != 0) {
+            const std::uint32_t unused = free_count(h.bins[index].free);
+            now = pattern.taken > unused ? pattern.taken - unused : 0;
+            now = now < most ? now : most;
+        }
+        pattern.expected = now < pattern.last ? static_cast<std::uint8_t>(now) : pattern.last;
+        pattern.last = static_cast<std::uint8_t>(now);
+        used |= now != 0 ? bit : 0;
+        expected |= pattern.expected != 0 ? bit : 0;
+    }
+    heaps.used_bins = used;
+    heaps.expected_bins = expected;
 }
 
-/// Takes the first `count` blocks off the slab's list, gives them the owner and links them as a list of a bin: which is returned.
-free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::uint32_t id) noexcept {
+void note_taken(cold_pattern& pattern, std::uint32_t count) noexcept {
+    if (const std::uint32_t all = pattern.taken + count; all <= std::numeric_limits<decltype(pattern.taken)>::max())
+        pattern.taken = static_cast<std::uint16_t>(all);
+}
+
+/// Opens the heap's bin for cold blocks of the cache; its bit in cold_bins is the caller's.
+void open_cold(heap& h, const cache_shape& shape) noexcept {
+    bin& b = h.bins[shape.index];
+    b.max = static_cast<std::uint16_t>(first_count(shape));
+    b.tag = cold_tag(h.owner->objects->id);
+    heaps_of(*h.slot).cold_patterns[shape.index].taken = 0;
+}
+
+/// Takes the first `count` blocks off the slab's list, gives them the owner and links them in front of a bin's list: which is returned.
+free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::uint32_t id,
+                   free_word behind) noexcept {
     ALLOT_ASSERT(shape.link_offset == 0 && count <= free_count(s.free_list));
     const free_word list = s.free_list;
-    const std::uint32_t behind = free_count(list) - count; // are counted in each link
+    // Each link counts what is behind it: there that was the rest of the slab's list.
+    const free_word more = free_word{free_count(behind)} + count - free_count(list);
     const char* const start = start_of(s);
     std::atomic<std::uint32_t>* const ids = owner_ids(s);
     const std::uint64_t reciprocal = shape.reciprocal;
@@ -97,8 +139,8 @@ free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::
     for (std::uint32_t i = 0; i < count; ++i) {
         ids[index].store(id, std::memory_order_relaxed); // relaxed: handing the block over orders it
         rest = *static_cast<free_word*>(block);
-        if (behind != 0)
-            *static_cast<free_word*>(block) = rest - behind;
+        if (more != 0)
+            *static_cast<free_word*>(block) = rest + more;
         last = block;
         void* neighbour = static_cast<char*>(block) + s.object_bytes;
         ++index;
@@ -110,9 +152,16 @@ free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::
         asm("" : "+r"(neighbour)); // to the compiler the two are one
         block = neighbour;
     }
-    *static_cast<free_word*>(last) = 0;
+    *static_cast<free_word*>(last) = behind;
     s.free_list = rest;
-    return list - behind;
+    return list + more;
+}
+
+/// A slab of the thread's shared heap with a block of the cache with `index`, or null.
+slab* cold_source(heap& shared, std::uint32_t index) noexcept {
+    if (slab* const s = block_source(shared, index))
+        return s;
+    return sweep_some_full(shared, index, full_slabs_in_section) ? block_source(shared, index) : nullptr;
 }
 
 /// Has the heap use the thread's table. False if another heap has blocks in it, and may not be flushed.
@@ -161,40 +210,86 @@ bin* cold_bin(heap& h, const kmem_cache& cache, bool may_flush) noexcept {
         return &b;
     if (b.tag != no_bin_tag) // of a child that is going
         return nullptr;
-    b.max = static_cast<std::uint16_t>(first_count(cache.shape));
-    b.tag = cold_tag(h.owner->objects->id);
-    heaps_of(*h.slot).cold_patterns[cache.shape.index].taken = 0;
+    open_cold(h, cache.shape);
     set_cold_bins(h, cold_bins_of(h) | std::uint64_t{1} << cache.shape.index);
     return &b;
 }
 
+/// Fills bins of a group that has none but one, and no slabs of its own, with what the groups before used; as far as slabs of the thread
+/// have it, and there is room. Slot held, or inside an open section.
+static void take_expected(heap& shared, heap& h) noexcept {
+    thread_heaps& heaps = heaps_of(*h.slot);
+    const std::uint64_t expected = heaps.expected_bins & kmalloc_bins; // others may be gone meanwhile
+    std::uint64_t bytes = 0;
+    for (std::uint64_t left = expected; left != 0; left &= left - 1) {
+        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
+        const cache_shape& shape = root_cache_at(index)->shape;
+        if (!is_cold(h.bins[index]))
+            open_cold(h, shape);
+        bytes += std::uint64_t{expected_count(heaps.cold_patterns[index], shape)} * shape.object_bytes;
+    }
+    set_cold_bins(h, cold_bins_of(h) | expected);
+    counter::page_counter* over = nullptr;
+    if (bytes == 0 || bytes > most_expected_together || !counter::has_room_for_usage(*h.owner, bytes) ||
+        !counter::try_charge_usage(*h.owner, bytes, &over))
+        return;
+    cold_figures sum;
+    for (std::uint64_t left = expected; left != 0; left &= left - 1) {
+        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
+        const cache_shape& shape = root_cache_at(index)->shape;
+        cold_pattern& pattern = heaps.cold_patterns[index];
+        bin& b = h.bins[index];
+        std::uint32_t count = 0;
+        for (std::uint32_t wanted = expected_count(pattern, shape); count < wanted;) {
+            slab* const s = cold_source(shared, index);
+            if (s == nullptr)
+                break;
+            const std::uint32_t here = between(wanted - count, free_count(s->free_list));
+            b.free = take_off(*s, shape, here, h.owner->objects->id, b.free);
+            count += here;
+        }
+        note_taken(pattern, count);
+        b.untold = static_cast<std::uint8_t>(b.untold + count);
+        if (const std::uint32_t now = free_count(b.free); now > b.max)
+            b.max = static_cast<std::uint16_t>(now);
+        sum.objects += count;
+        sum.bytes += std::int64_t{count} * shape.object_bytes;
+    }
+    tally_cold(h, sum.objects, sum.bytes);
+    if (const std::uint64_t rest = bytes - static_cast<std::uint64_t>(sum.bytes); rest != 0)
+        counter::uncharge_usage(*h.owner, rest);
+}
+
 void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter::page_counter** over) noexcept {
+    const std::uint32_t index = cache.shape.index;
     const std::uint32_t bytes = cache.shape.object_bytes;
-    slab* s = block_source(shared, cache.shape.index);
-    if (s == nullptr && sweep_some_full(shared, cache.shape.index, full_slabs_in_section))
-        s = block_source(shared, cache.shape.index);
+    slab* const s = cold_source(shared, index);
     if (s == nullptr)
         return nullptr;
-    cold_pattern& pattern = heaps_of(*h.slot).cold_patterns[cache.shape.index];
+    thread_heaps& heaps = heaps_of(*h.slot);
+    cold_pattern& pattern = heaps.cold_patterns[index];
+    const bool is_first = pattern.taken == 0 && cold_bins_of(h) == std::uint64_t{1} << index;
     std::uint32_t count = between(wanted_count(pattern, b, cache.shape), free_count(s->free_list));
     while (count > 1 && !counter::has_room_for_usage(*h.owner, std::uint64_t{count} * bytes))
         count /= 2;
     if (!counter::try_charge_usage(*h.owner, std::uint64_t{count} * bytes, over))
         return nullptr;
-    b.free = take_off(*s, cache.shape, count, h.owner->objects->id);
+    b.free = take_off(*s, cache.shape, count, h.owner->objects->id, 0);
     void* const block = take_from(b);
     if (count > b.max)
         b.max = static_cast<std::uint16_t>(count);
-    if (const std::uint32_t all = pattern.taken + count; all <= std::numeric_limits<decltype(pattern.taken)>::max())
-        pattern.taken = static_cast<std::uint16_t>(all);
+    note_taken(pattern, count);
     let_grow(b, cache.shape);
-    want_trim(); // a thread that sleeps from here on has them taken back
-    heaps_of(*h.slot).trimmed.store(false, std::memory_order_relaxed); // relaxed: a hint
+    want_trim();                                           // a thread that sleeps from here on has them taken back
+    heaps.trimmed.store(false, std::memory_order_relaxed); // relaxed: a hint
     tally_cold(h, count, std::int64_t{count} * bytes);
     note_cold(*h.owner, cache, 1 + b.untold);
     b.untold = static_cast<std::uint8_t>(count - 1);
     ++h.allocations;
     debug_on_alloc(*s, block);
+    // relaxed: a child that somebody makes meanwhile is as if it were made later.
+    if (is_first && heaps.expected_bins != 0 && h.owner->caches.load(std::memory_order_relaxed) == nullptr)
+        take_expected(shared, h);
     return block;
 }
 
@@ -260,10 +355,8 @@ void flush_cold(heap& h) noexcept {
 }
 
 void close_cold(heap& h) noexcept {
-    for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1) {
-        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
-        note_used(heaps_of(*h.slot).cold_patterns[index], free_count(h.bins[index].free));
-    }
+    if (cold_bins_of(h) != 0)
+        note_used(h);
     flush_cold(h);
     for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1)
         h.bins[std::countr_zero(left)] = bin{};

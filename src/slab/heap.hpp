@@ -160,6 +160,8 @@ struct thread_heaps {
     /// Cold blocks that came back to bins, by cache. Relaxed: own thread, a heuristic.
     std::atomic<std::uint8_t> came_back[small_capacity]{};
     cold_pattern cold_patterns[small_capacity]{};
+    std::uint64_t used_bins = 0;     ///< a bit for each cache of which `last` is not 0
+    std::uint64_t expected_bins = 0; ///< and `expected`
     bin root_bins[cache_count_max]{};
     std::uint32_t root_partial[cache_count_max]{};
     std::uint32_t shared_partial[cache_count_max]{};

@@ -183,6 +183,7 @@ static void give_up_heaps(thread_heaps& heaps) noexcept {
     drain_stash(heaps.stash);
     heaps.failure.valid = false;
     std::ranges::fill(heaps.cold_patterns, cold_pattern{}); // the next thread does other work
+    heaps.used_bins = heaps.expected_bins = 0;
 }
 
 void begin_thread() noexcept {

@@ -40,8 +40,9 @@ class cold_bins : public allot_test::core_test {
     static std::uint32_t idle_here(std::size_t bytes = size) { return slab::free_count(bin_here(bytes).free); }
     /// The calling thread expects nothing of the groups that it enters.
     static void forget_patterns() {
-        for (slab::cold_pattern& one : slab::heaps_of(*sync::tls.slot).cold_patterns)
-            one = {};
+        slab::thread_heaps& heaps = slab::heaps_of(*sync::tls.slot);
+        std::ranges::fill(heaps.cold_patterns, slab::cold_pattern{});
+        heaps.used_bins = heaps.expected_bins = 0;
     }
     /// Has the thread serve a group that uses so many objects, until it is left.
     void serve(std::size_t objects) const {
@@ -51,6 +52,18 @@ class cold_bins : public allot_test::core_test {
             const allot::scope in{request};
             for (std::size_t i = 0; i < objects; ++i)
                 made.add(allot::malloc(size));
+        }
+        request.close();
+    }
+    /// The same with three objects of each of three sizes.
+    void serve_mixed() const {
+        const allot::group request = child("request");
+        blocks made;
+        {
+            const allot::scope in{request};
+            for (int i = 0; i < 3; ++i)
+                for (const std::size_t bytes : {std::size_t{16}, size, std::size_t{1024}})
+                    made.add(allot::malloc(bytes));
         }
         request.close();
     }
@@ -162,9 +175,6 @@ TEST_F(cold_bins, take_at_once_what_the_last_two_groups_used) {
         EXPECT_EQ(charged(), first * size);
         while (idle_here() != 0)
             made.add(allot::malloc(size));
-        if (made.size() < 50)
-            made.add(allot::malloc(size));
-        EXPECT_EQ(made.size() + idle_here(), 50u);
         while (made.size() < 50)
             made.add(allot::malloc(size));
         EXPECT_EQ(idle_here(), 0u) << "nothing is left over";
@@ -183,6 +193,57 @@ TEST_F(cold_bins, take_no_more_at_once_than_either_of_the_last_two_used) {
         EXPECT_EQ(charged(), 6 * size);
         allot_free(block);
     }
+}
+
+TEST_F(cold_bins, of_all_that_the_last_two_groups_used_are_filled_by_the_first_allocation) {
+    serve_mixed();
+    serve_mixed();
+    blocks made;
+    {
+        const allot::scope in{cold};
+        made.add(allot::malloc(size));
+        EXPECT_GT(idle_here(16), 0u);
+        EXPECT_LE(idle_here(16), 3u);
+        EXPECT_LE(idle_here(1024), 3u);
+        EXPECT_EQ(idle_here(128), 0u) << "nobody used those";
+        EXPECT_EQ(charged(), (1 + idle_here()) * size + idle_here(16) * 16 + idle_here(1024) * 1024);
+        allot_test::expect_books_agree("while they are full");
+        for (int i = 0; i < 3; ++i)
+            made.add(allot::malloc(16));
+        EXPECT_EQ(idle_here(16), 0u);
+    }
+    EXPECT_EQ(charged(), size + 3 * 16) << "what was not used is nobody's";
+    {
+        const allot::group other = child("other");
+        const allot::scope in{other};
+        made.add(allot::malloc(size));
+        EXPECT_EQ(idle_here(1024), 0u) << "the group before used none";
+    }
+}
+
+TEST_F(cold_bins, that_were_filled_by_the_first_allocation_go_with_a_discarded_group) {
+    serve_mixed();
+    serve_mixed();
+    const std::uint64_t before = top.stat().current;
+    const allot::scope in{cold};
+    ASSERT_NE(allot::malloc(size), nullptr);
+    EXPECT_GT(idle_here(16), 0u);
+    cold.close(allot::discard);
+    EXPECT_LE(top.stat().current, before);
+    allot_test::expect_books_agree("after the discard");
+}
+
+TEST_F(cold_bins, that_there_is_no_room_for_together_are_not_filled_before_they_are_wanted) {
+    serve_mixed();
+    serve_mixed();
+    const allot::group tight = tight_group(4);
+    blocks made;
+    const allot::scope in{tight};
+    ASSERT_NE(made.add(allot::malloc(size)), nullptr);
+    EXPECT_EQ(idle_here(1024), 0u);
+    for (int i = 0; i < 3; ++i)
+        ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+    EXPECT_EQ(tight.stat().max_events, 0u);
 }
 
 TEST_F(cold_bins, take_what_there_is_room_for_where_groups_before_used_more) {
