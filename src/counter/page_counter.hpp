@@ -138,14 +138,16 @@ template <class P>
     return true;
 }
 
-/// True if `counter` and its ancestors up to, but without, `end` have room for `bytes` now. A hint: for who would take less, so
-/// that a charge of more than is needed does not count as a limit that was met.
+/// True if `counter` and its ancestors up to, but without, `end` have room for `bytes` now, below `high` too. A hint: for who would take
+/// less, so that a charge of more than is needed does not count as a limit that was met.
 template <class P>
 [[nodiscard]] bool has_room(const basic_page_counter<P>& counter, byte_count bytes,
                             const basic_page_counter<P>* end = nullptr) noexcept {
     for (auto* level = &counter; level != end; level = level->parent) {
-        const byte_count max = level->max.load(std::memory_order_relaxed); // relaxed, both: a hint
-        if (bytes > max || level->usage.load(std::memory_order_relaxed) > max - bytes)
+        const byte_count max = level->max.load(std::memory_order_relaxed);   // relaxed, all: a hint
+        const byte_count high = level->high.load(std::memory_order_relaxed); // relaxed: as above
+        const byte_count limit = high < max ? high : max;
+        if (bytes > limit || level->usage.load(std::memory_order_relaxed) > limit - bytes) // relaxed: as above
             return false;
     }
     return true;

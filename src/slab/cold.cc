@@ -126,11 +126,12 @@ free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::
     const free_word list = s.free_list;
     // Each link counts what is behind it: there that was the rest of the slab's list.
     const free_word more = free_word{free_count(behind)} + count - free_count(list);
-    const char* const start = start_of(s);
+    const auto start = reinterpret_cast<std::uintptr_t>(start_of(s));
     std::atomic<std::uint32_t>* const ids = owner_ids(s);
     const std::uint64_t reciprocal = shape.reciprocal;
+    // Behind the last block there may be none: then some number, which is not used.
     const auto index_of = [&](const void* block) noexcept {
-        return index_at(static_cast<std::uint64_t>(static_cast<const char*>(block) - start), reciprocal);
+        return index_at(reinterpret_cast<std::uintptr_t>(block) - start, reciprocal);
     };
     free_word rest = list;
     void* block = first_free(list);

@@ -108,6 +108,9 @@ TEST(page_counter, room_is_what_every_level_has_left_and_asking_for_it_changes_n
     EXPECT_FALSE(has_room(bottom, 41)) << "the middle has 40 left";
     EXPECT_TRUE(has_room(bottom, 1'000'000, &middle)) << "the middle is not asked";
     EXPECT_FALSE(has_room(bottom, unlimited));
+    bottom.high = 30;
+    EXPECT_TRUE(has_room(bottom, 30));
+    EXPECT_FALSE(has_room(bottom, 31)) << "what is not needed does not go over high";
     EXPECT_EQ(middle.max_events, 0u);
     EXPECT_EQ(bottom.usage, 0u);
 }

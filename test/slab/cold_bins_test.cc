@@ -246,6 +246,19 @@ TEST_F(cold_bins, that_there_is_no_room_for_together_are_not_filled_before_they_
     EXPECT_EQ(tight.stat().max_events, 0u);
 }
 
+TEST_F(cold_bins, do_not_go_over_high_with_what_is_not_needed) {
+    serve_mixed();
+    serve_mixed();
+    const allot::group calm = child("calm", {.high = 3 * size});
+    blocks made;
+    const allot::scope in{calm};
+    for (int i = 0; i < 3; ++i)
+        made.add(allot::malloc(size));
+    EXPECT_EQ(calm.stat().high_events, 0u);
+    made.add(allot::malloc(size));
+    EXPECT_EQ(calm.stat().high_events, 1u);
+}
+
 TEST_F(cold_bins, take_what_there_is_room_for_where_groups_before_used_more) {
     serve(100);
     serve(100);
