@@ -138,16 +138,18 @@ template <class P>
     return true;
 }
 
-/// True if `counter` and its ancestors up to, but without, `end` have room for `bytes` now, below `high` too. A hint: for who would take
+/// True if `counter` and its ancestors up to, but without, `end` have room for `bytes` now, and do not come above `high` by it. A hint: for who would take
 /// less, so that a charge of more than is needed does not count as a limit that was met.
 template <class P>
 [[nodiscard]] bool has_room(const basic_page_counter<P>& counter, byte_count bytes,
                             const basic_page_counter<P>* end = nullptr) noexcept {
     for (auto* level = &counter; level != end; level = level->parent) {
-        const byte_count max = level->max.load(std::memory_order_relaxed);   // relaxed, all: a hint
+        // relaxed, all: a hint
+        const byte_count usage = level->usage.load(std::memory_order_relaxed);
+        const byte_count max = level->max.load(std::memory_order_relaxed);   // relaxed: as above
         const byte_count high = level->high.load(std::memory_order_relaxed); // relaxed: as above
-        const byte_count limit = high < max ? high : max;
-        if (bytes > limit || level->usage.load(std::memory_order_relaxed) > limit - bytes) // relaxed: as above
+        const byte_count limit = usage <= high && high < max ? high : max;
+        if (bytes > limit || usage > limit - bytes)
             return false;
     }
     return true;

@@ -67,10 +67,9 @@ void let_grow(bin& b, const cache_shape& shape) noexcept {
 
 /// How many blocks more the group may use, as those before did. 0: nobody knows.
 std::uint32_t expected_count(const cold_pattern& pattern, const cache_shape& shape) noexcept {
-    if (pattern.expected <= pattern.taken)
-        return 0;
-    return between(pattern.expected - pattern.taken,
-                   between(count_in(most_expected_bytes, shape), most_expected_blocks));
+    const std::uint32_t most = between(count_in(most_expected_bytes, shape), most_expected_blocks);
+    const std::uint32_t expected = pattern.expected < most ? pattern.expected : most;
+    return expected > pattern.taken ? expected - pattern.taken : 0;
 }
 
 /// How many blocks the bin should take now.
@@ -78,32 +77,6 @@ std::uint32_t wanted_count(const cold_pattern& pattern, const bin& b, const cach
     if (const std::uint32_t expected = expected_count(pattern, shape); expected != 0)
         return expected;
     return b.max < most_count(shape) ? b.max : most_count(shape);
-}
-
-/// Notes what the heap's group used of all caches, before its bins are flushed.
-void note_used(const heap& h) noexcept {
-    constexpr std::uint32_t most = std::numeric_limits<decltype(cold_pattern::last)>::max();
-    thread_heaps& heaps = heaps_of(*h.slot);
-    const std::uint64_t open = cold_bins_of(h);
-    std::uint64_t used = 0;
-    std::uint64_t expected = 0;
-    for (std::uint64_t left = open | heaps.used_bins; left != 0; left &= left - 1) {
-        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
-        const std::uint64_t bit = left & (0 - left);
-        cold_pattern& pattern = heaps.cold_patterns[index];
-        std::uint32_t now = 0;
-        if ((open & bit) != 0) {
-            const std::uint32_t unused = free_count(h.bins[index].free);
-            now = pattern.taken > unused ? pattern.taken - unused : 0;
-            now = now < most ? now : most;
-        }
-        pattern.expected = now < pattern.last ? static_cast<std::uint8_t>(now) : pattern.last;
-        pattern.last = static_cast<std::uint8_t>(now);
-        used |= now != 0 ? bit : 0;
-        expected |= pattern.expected != 0 ? bit : 0;
-    }
-    heaps.used_bins = used;
-    heaps.expected_bins = expected;
 }
 
 void note_taken(cold_pattern& pattern, std::uint32_t count) noexcept {
@@ -174,6 +147,7 @@ bool borrow_table(heap& h, bool may_flush) noexcept {
         if (cold_bins_of(*heaps.borrower) != 0) {
             if (!may_flush)
                 return false;
+            note_left(*heaps.borrower);
             close_cold(*heaps.borrower);
         }
         give_table_back(*heaps.borrower);
@@ -241,7 +215,7 @@ static void take_expected(heap& shared, heap& h) noexcept {
         cold_pattern& pattern = heaps.cold_patterns[index];
         bin& b = h.bins[index];
         std::uint32_t count = 0;
-        for (std::uint32_t wanted = expected_count(pattern, shape); count < wanted;) {
+        for (const std::uint32_t wanted = expected_count(pattern, shape); count < wanted;) {
             slab* const s = cold_source(shared, index);
             if (s == nullptr)
                 break;
@@ -257,7 +231,7 @@ static void take_expected(heap& shared, heap& h) noexcept {
         sum.bytes += std::int64_t{count} * shape.object_bytes;
     }
     tally_cold(h, sum.objects, sum.bytes);
-    if (const std::uint64_t rest = bytes - static_cast<std::uint64_t>(sum.bytes); rest != 0)
+    if (const std::uint64_t rest = bytes - static_cast<std::uint64_t>(sum.bytes); rest != 0) // the slabs had less
         counter::uncharge_usage(*h.owner, rest);
 }
 
@@ -332,6 +306,8 @@ cold_figures leave_cold(heap& h, const kmem_cache& cache, std::uint32_t count) n
     bin& b = h.bins[cache.shape.index];
     note_cold(*h.owner, cache, b.untold - static_cast<std::int32_t>(count));
     b.untold = 0;
+    cold_pattern& pattern = heaps_of(*h.slot).cold_patterns[cache.shape.index];
+    pattern.taken = static_cast<std::uint16_t>(pattern.taken > count ? pattern.taken - count : 0);
     return {count, std::int64_t{count} * cache.shape.object_bytes};
 }
 
@@ -356,12 +332,37 @@ void flush_cold(heap& h) noexcept {
 }
 
 void close_cold(heap& h) noexcept {
-    if (cold_bins_of(h) != 0)
-        note_used(h);
     flush_cold(h);
     for (std::uint64_t left = cold_bins_of(h); left != 0; left &= left - 1)
         h.bins[std::countr_zero(left)] = bin{};
     set_cold_bins(h, 0);
+}
+
+void note_left(const heap& h) noexcept {
+    const std::uint64_t open = cold_bins_of(h);
+    if (open == 0) // nothing is known of it
+        return;
+    constexpr std::uint32_t most = std::numeric_limits<decltype(cold_pattern::last)>::max();
+    thread_heaps& heaps = heaps_of(*h.slot);
+    std::uint64_t used = 0;
+    std::uint64_t expected = 0;
+    for (std::uint64_t left = open | heaps.used_bins; left != 0; left &= left - 1) {
+        const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
+        const std::uint64_t bit = left & (0 - left);
+        cold_pattern& pattern = heaps.cold_patterns[index];
+        std::uint32_t now = 0;
+        if ((open & bit) != 0) {
+            const std::uint32_t unused = free_count(h.bins[index].free);
+            now = pattern.taken > unused ? pattern.taken - unused : 0;
+            now = now < most ? now : most;
+        }
+        pattern.expected = now < pattern.last ? static_cast<std::uint8_t>(now) : pattern.last;
+        pattern.last = static_cast<std::uint8_t>(now);
+        used |= now != 0 ? bit : 0;
+        expected |= pattern.expected != 0 ? bit : 0;
+    }
+    heaps.used_bins = used;
+    heaps.expected_bins = expected;
 }
 
 void give_table_back(heap& h) noexcept {

@@ -53,7 +53,8 @@ void note_cold(cache_owner& owner, const kmem_cache& cache, std::int32_t count) 
 /// closed, so another heap may be made to give the thread's table back. Else inside an open section.
 [[nodiscard]] bin* cold_bin(heap& h, const kmem_cache& cache, bool may_flush) noexcept;
 /// Takes blocks of a slab that the thread's shared heap has: the first is the caller's, the others go into the bin, which is empty.
-/// Null without such a slab, or if the limit of `*over` is met. Slot held, or inside an open section.
+/// Null without such a slab, or if the limit of `*over` is met. A group's first fills its other bins too, with what the groups before used.
+/// Slot held, or inside an open section.
 [[nodiscard]] void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b,
                               counter::page_counter** over) noexcept;
 /// Tells the current group that so many cold objects of the cache came back to its bin; which is closed once the group has slabs of its
@@ -96,6 +97,8 @@ void make_cold_room(heap& h, std::uint32_t index) noexcept;
 cold_figures leave_cold(heap& h, const kmem_cache& cache, std::uint32_t count) noexcept;
 /// Uncharges them. Slot held.
 void uncharge_cold(heap& h, cold_figures left) noexcept;
+/// Notes what the group used, for those after it: to be called before close_cold() when the thread leaves it. Slot held.
+void note_left(const heap& h) noexcept;
 /// Sends what is in the heap's cold bins back. Slot held and closed.
 void flush_cold(heap& h) noexcept;
 /// The same, and the bins take nothing any more. Slot held and closed.

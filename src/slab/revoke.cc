@@ -190,18 +190,18 @@ void begin_thread() noexcept {
     auto& tls = sync::tls;
     if (tls.slot != &sync::no_slot || (tls.flags & (sync::thread_exited | sync::owns_the_world)) != 0 || tls.busy != 0)
         return;
+    if (tls.heap != nullptr) // it is in a scope that it entered when there was no slot for it
+        return;
     platform::errno_guard keep;
     if (!sync::slot_attach())
         return;
     ALLOT_TEST_POINT("begin_thread:attached");
-    if (tls.heap == nullptr) {
-        cold_section here;
-        thread_heaps& heaps = here.heaps();
-        heaps.fast = fast_path_allowed();
-        heaps.root.fast = heaps.fast ? heaps.root.bins : empty_table;
-        heaps.credited = tls.allocations.load(std::memory_order_relaxed); // relaxed: own
-        tls.heap = heaps.base;
-    }
+    cold_section here;
+    thread_heaps& heaps = here.heaps();
+    heaps.fast = fast_path_allowed();
+    heaps.root.fast = heaps.fast ? heaps.root.bins : empty_table;
+    heaps.credited = tls.allocations.load(std::memory_order_relaxed); // relaxed: own
+    tls.heap = heaps.base;
 }
 
 void end_thread() noexcept {

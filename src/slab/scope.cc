@@ -25,8 +25,10 @@ heap* heap_or_ancestors(cold_section& here, cache_owner& owner) noexcept {
 
 /// Who looks at the group from outside sees what was allocated before the thread left it, and no more. Slot held.
 void leave_for(heap& left, const heap& next) noexcept {
-    if (&left != &next)
+    if (&left != &next) {
+        note_left(left);
         close_cold(left);
+    }
     if (detail::leaves_much(left))
         fold(left);
 }
@@ -53,7 +55,8 @@ void leave_slow(heap* previous) noexcept {
         return; // the thread's exit hook was here: the heaps of its scopes are gone
     credit(here.slot());
     leave_for(*left, *previous);
-    sync::tls.heap = previous;
+    // A thread without a slot has none of its heaps outside all scopes; so it may get a slot there.
+    sync::tls.heap = sync::tls.slot == &sync::no_slot && previous == here.heaps().base ? nullptr : previous;
     if (--left->depth == 0 && left->dropped)
         free_dropped_heap(*left);
 }

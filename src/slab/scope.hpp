@@ -5,7 +5,6 @@
 // Idea.        Entering finds the thread's heap for the group in a small map and swaps three thread-local words inside a
 //              read-side section; no shared counter moves, since the heap holds the reference. A closed slot, or a group that
 //              the thread has no heap for, takes the slow path (scope.cc).
-// Invariants.  I1  A thread that has a current heap has a slot: begin_thread() sets it after the slot, end_thread() takes it before.
 // Concurrency. own thread; a revoker is seen by `closed`.
 // Lock order.  slot, in the slow path.
 // Checked by.  test/slab/scope_test.cc, verify/explore/gate.cc, bench/golden
@@ -57,10 +56,9 @@ ALLOT_INLINE bool leaves_much(const heap& left) noexcept {
 /// enter_scope() as far as it needs no lock. Null: nothing happened, enter_slow() does it. Context: task.
 [[nodiscard]] ALLOT_INLINE heap* try_enter_scope(const cache_owner& owner) noexcept {
     auto& tls = sync::tls;
-    auto* const previous = static_cast<heap*>(tls.heap); // I1
-    if (previous == nullptr) [[unlikely]]
-        return nullptr;
     sync::thread_slot& slot = *tls.slot;
+    if (&slot == &sync::no_slot) [[unlikely]]
+        return nullptr;
     sync::rcu_reader& reader = slot.reader;
     const std::uint64_t count = reader.count();
     reader.enter_fast(count);
@@ -70,6 +68,7 @@ ALLOT_INLINE bool leaves_much(const heap& left) noexcept {
         // (3) acquire: pairs with heap.cc(1). A heap that is dropped is taken off the map while the slot is closed.
         heap* const h = heaps.map[map_index(owner)].load(std::memory_order_acquire);
         if (h != nullptr && h->owner == &owner) [[likely]] {
+            auto* const previous = static_cast<heap*>(tls.heap);
             ++h->depth;
             detail::credit_own(heaps, *previous);
             detail::install(*h);
@@ -89,15 +88,15 @@ ALLOT_INLINE heap* enter_scope(cache_owner& owner) noexcept {
 
 ALLOT_INLINE void leave_scope(heap* previous) noexcept {
     auto& tls = sync::tls;
-    auto* const left = static_cast<heap*>(tls.heap); // I1
-    if (left == nullptr) [[unlikely]] {
+    sync::thread_slot& slot = *tls.slot;
+    if (&slot == &sync::no_slot) [[unlikely]] {
         leave_slow(previous);
         return;
     }
-    sync::thread_slot& slot = *tls.slot;
     sync::rcu_reader& reader = slot.reader;
     const std::uint64_t count = reader.count();
     reader.enter_fast(count);
+    auto* const left = static_cast<heap*>(tls.heap);
     // (2) acquire: pairs with revoke.cc(2), as (1).
     thread_heaps& heaps = heaps_of(slot);
     if (const std::uint32_t depth = left->depth;

@@ -111,6 +111,8 @@ TEST(page_counter, room_is_what_every_level_has_left_and_asking_for_it_changes_n
     bottom.high = 30;
     EXPECT_TRUE(has_room(bottom, 30));
     EXPECT_FALSE(has_room(bottom, 31)) << "what is not needed does not go over high";
+    middle.high = 50;
+    EXPECT_TRUE(has_room(bottom, 30)) << "where usage is above it already, it is asked no more";
     EXPECT_EQ(middle.max_events, 0u);
     EXPECT_EQ(bottom.usage, 0u);
 }

@@ -259,6 +259,25 @@ TEST_F(cold_bins, do_not_go_over_high_with_what_is_not_needed) {
     EXPECT_EQ(calm.stat().high_events, 1u);
 }
 
+TEST_F(cold_bins, do_not_count_what_they_sent_back_as_used) {
+    serve(50);
+    serve(50);
+    for (int i = 0; i < 2; ++i) {
+        const allot::group request = child("request");
+        blocks made;
+        {
+            const allot::scope in{request};
+            made.add(allot::malloc(size));
+            EXPECT_EQ(request.stat().current, size) << "sends the others back";
+        }
+        request.close();
+    }
+    blocks made;
+    const allot::scope in{cold};
+    made.add(allot::malloc(size));
+    EXPECT_EQ(idle_here(), 0u);
+}
+
 TEST_F(cold_bins, take_what_there_is_room_for_where_groups_before_used_more) {
     serve(100);
     serve(100);

@@ -171,6 +171,23 @@ TEST_F(heaps, a_thread_after_its_exit_hook_still_frees_and_allocates_for_the_roo
     }}.join();
 }
 
+TEST_F(heaps, a_thread_after_its_exit_hook_may_enter_scopes_in_which_nothing_happens) {
+    std::thread{[&] {
+        allot_free(top.malloc(100));
+        slab::end_thread();
+        const std::uint64_t reader = sync::no_slot.reader.count();
+        for (int i = 0; i < 3; ++i) { // the first makes the heap, which the others find
+            const allot::scope outer{top};
+            EXPECT_EQ(allot::current(), top);
+            const allot::scope inner{allot::root()};
+            EXPECT_EQ(allot::current(), allot::root());
+        }
+        EXPECT_EQ(sync::tls.heap, nullptr) << "it uses nobody's heaps outside of scopes";
+        EXPECT_EQ(sync::tls.slot, &sync::no_slot);
+        EXPECT_EQ(sync::no_slot.reader.count(), reader) << "which all threads without a slot share";
+    }}.join();
+}
+
 TEST_F(heaps, errno_survives_the_slow_path) {
     allot_test::heat(top, 2000);
     blocks made;
