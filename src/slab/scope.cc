@@ -23,6 +23,14 @@ heap* heap_or_ancestors(cold_section& here, cache_owner& owner) noexcept {
     return &here.heaps().root;
 }
 
+/// The heap of a thread that leaves a scope for `previous`. One without a slot has none of its own outside of scopes, so that it may get
+/// a slot there; for as long as others without one are in a scope of the root, nobody knows whether it is outside.
+heap* heap_after(cold_section& here, heap* previous) noexcept {
+    const thread_heaps& heaps = here.heaps();
+    const bool is_outside = previous == heaps.base && previous->depth == heaps.base_depth;
+    return sync::tls.slot == &sync::no_slot && is_outside ? nullptr : previous;
+}
+
 /// Who looks at the group from outside sees what was allocated before the thread left it, and no more. Slot held.
 void leave_for(heap& left, const heap& next) noexcept {
     if (&left != &next) {
@@ -55,9 +63,9 @@ void leave_slow(heap* previous) noexcept {
         return; // the thread's exit hook was here: the heaps of its scopes are gone
     credit(here.slot());
     leave_for(*left, *previous);
-    // A thread without a slot has none of its heaps outside all scopes; so it may get a slot there.
-    sync::tls.heap = sync::tls.slot == &sync::no_slot && previous == here.heaps().base ? nullptr : previous;
-    if (--left->depth == 0 && left->dropped)
+    --left->depth;
+    sync::tls.heap = heap_after(here, previous);
+    if (left->depth == 0 && left->dropped)
         free_dropped_heap(*left);
 }
 

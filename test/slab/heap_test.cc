@@ -182,6 +182,14 @@ TEST_F(heaps, a_thread_after_its_exit_hook_may_enter_scopes_in_which_nothing_hap
             const allot::scope inner{allot::root()};
             EXPECT_EQ(allot::current(), allot::root());
         }
+        {
+            const allot::scope outer{allot::root()};
+            {
+                const allot::scope inner{top};
+                EXPECT_EQ(allot::current(), top);
+            }
+            EXPECT_NE(sync::tls.heap, nullptr) << "it is in a scope of the root still";
+        }
         EXPECT_EQ(sync::tls.heap, nullptr) << "it uses nobody's heaps outside of scopes";
         EXPECT_EQ(sync::tls.slot, &sync::no_slot);
         EXPECT_EQ(sync::no_slot.reader.count(), reader) << "which all threads without a slot share";
