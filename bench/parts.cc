@@ -8,6 +8,7 @@
 //              Prints the median of its rounds; no verdict, since there is no peer.
 // Concurrency. one thread, and the library's own.
 #include "scope_floor.hpp"
+#include "tenants/heap.hpp"
 
 #include <allot/allot.h>
 
@@ -86,8 +87,6 @@ int scope() {
 
 /// Allocates for a request; false if that fails.
 bool allocate(int count, std::size_t bytes) {
-    constexpr std::size_t sizes[] = {16,  32,  48,  64,  80,  96,  112, 128, 160, 192,
-                                     224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
     const auto one = [](std::size_t size) {
         auto* const block = static_cast<volatile char*>(allot_malloc(size));
         if (block == nullptr)
@@ -100,7 +99,7 @@ bool allocate(int count, std::size_t bytes) {
         if (bytes != 0)
             ok = one(bytes) && ok;
         else
-            for (const std::size_t size : sizes)
+            for (const std::size_t size : allot_bench::mixed_bytes)
                 ok = one(size) && ok;
     return ok;
 }

@@ -21,10 +21,6 @@ namespace {
 
 using namespace allot_bench;
 
-/// From 16 to 1,024 bytes: 16 apart, from 128 on four for each doubling. Their sum is 6,400.
-constexpr std::size_t mixed_bytes[classes_most] = {16,  32,  48,  64,  80,  96,  112, 128, 160, 192,
-                                                   224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
-
 constexpr std::size_t objects_most = 100;
 
 struct shape {

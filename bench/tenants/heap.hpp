@@ -17,6 +17,9 @@ namespace allot_bench {
 
 /// Classes of objects in one heap; the sizes are distinct.
 inline constexpr std::size_t classes_most = 20;
+/// From 16 to 1,024 bytes: 16 apart, from 128 on four for each doubling. Their sum is 6,400.
+inline constexpr std::size_t mixed_bytes[classes_most] = {16,  32,  48,  64,  80,  96,  112, 128, 160, 192,
+                                                          224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
 
 template <class Heap>
 concept tenant_heap = requires(Heap heap, const char* name, std::size_t number, std::span<void* const> objects) {

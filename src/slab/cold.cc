@@ -79,11 +79,6 @@ std::uint32_t wanted_count(const cold_pattern& pattern, const bin& b, const cach
     return b.max < most_count(shape) ? b.max : most_count(shape);
 }
 
-void note_taken(cold_pattern& pattern, std::uint32_t count) noexcept {
-    if (const std::uint32_t all = pattern.taken + count; all <= std::numeric_limits<decltype(pattern.taken)>::max())
-        pattern.taken = static_cast<std::uint16_t>(all);
-}
-
 /// Opens the heap's bin for cold blocks of the cache; its bit in cold_bins is the caller's.
 void open_cold(heap& h, const cache_shape& shape) noexcept {
     bin& b = h.bins[shape.index];
@@ -102,6 +97,7 @@ free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::
     const auto start = reinterpret_cast<std::uintptr_t>(start_of(s));
     std::atomic<std::uint32_t>* const ids = owner_ids(s);
     const std::uint64_t reciprocal = shape.reciprocal;
+    const std::size_t bytes = shape.object_bytes;
     // Behind the last block there may be none: then some number, which is not used.
     const auto index_of = [&](const void* block) noexcept {
         return index_at(reinterpret_cast<std::uintptr_t>(block) - start, reciprocal);
@@ -116,7 +112,7 @@ free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::
         if (more != 0)
             *static_cast<free_word*>(block) = rest + more;
         last = block;
-        void* neighbour = static_cast<char*>(block) + s.object_bytes;
+        void* neighbour = static_cast<char*>(block) + bytes;
         ++index;
         // Blocks that were carved or swept are in a row: the processor guesses so, and need not wait for one link after the other.
         if (first_free(rest) != neighbour) {
@@ -131,11 +127,21 @@ free_word take_off(slab& s, const cache_shape& shape, std::uint32_t count, std::
     return list + more;
 }
 
+/// Takes `count` blocks of the slab, which are charged to the heap's group, into its bin.
+void take_into(heap& h, bin& b, slab& s, const cache_shape& shape, std::uint32_t count) noexcept {
+    constexpr std::uint32_t most = std::numeric_limits<decltype(cold_pattern::taken)>::max();
+    b.free = take_off(s, shape, count, h.owner->objects->id, b.free);
+    if (const std::uint32_t now = free_count(b.free); now > b.max)
+        b.max = static_cast<std::uint16_t>(now);
+    std::uint16_t& taken = heaps_of(*h.slot).cold_patterns[shape.index].taken;
+    taken = static_cast<std::uint16_t>(count < most - taken ? taken + count : most);
+}
+
 /// A slab of the thread's shared heap with a block of the cache with `index`, or null.
 slab* cold_source(heap& shared, std::uint32_t index) noexcept {
     if (slab* const s = block_source(shared, index))
         return s;
-    return sweep_some_full(shared, index, full_slabs_in_section) ? block_source(shared, index) : nullptr;
+    return sweep_some_full(shared, index, full_slabs_for_a_bin) ? block_source(shared, index) : nullptr;
 }
 
 /// Has the heap use the thread's table. False if another heap has blocks in it, and may not be flushed.
@@ -212,23 +218,17 @@ static void take_expected(heap& shared, heap& h) noexcept {
     for (std::uint64_t left = expected; left != 0; left &= left - 1) {
         const auto index = static_cast<std::uint32_t>(std::countr_zero(left));
         const cache_shape& shape = root_cache_at(index)->shape;
-        cold_pattern& pattern = heaps.cold_patterns[index];
         bin& b = h.bins[index];
-        std::uint32_t count = 0;
-        for (const std::uint32_t wanted = expected_count(pattern, shape); count < wanted;) {
+        while (const std::uint32_t wanted = expected_count(heaps.cold_patterns[index], shape)) {
             slab* const s = cold_source(shared, index);
             if (s == nullptr)
                 break;
-            const std::uint32_t here = between(wanted - count, free_count(s->free_list));
-            b.free = take_off(*s, shape, here, h.owner->objects->id, b.free);
-            count += here;
+            const std::uint32_t count = between(wanted, free_count(s->free_list));
+            take_into(h, b, *s, shape, count);
+            b.untold = static_cast<std::uint8_t>(b.untold + count);
+            sum.objects += count;
+            sum.bytes += std::int64_t{count} * shape.object_bytes;
         }
-        note_taken(pattern, count);
-        b.untold = static_cast<std::uint8_t>(b.untold + count);
-        if (const std::uint32_t now = free_count(b.free); now > b.max)
-            b.max = static_cast<std::uint16_t>(now);
-        sum.objects += count;
-        sum.bytes += std::int64_t{count} * shape.object_bytes;
     }
     tally_cold(h, sum.objects, sum.bytes);
     if (const std::uint64_t rest = bytes - static_cast<std::uint64_t>(sum.bytes); rest != 0) // the slabs had less
@@ -242,18 +242,15 @@ void* take_cold(heap& shared, heap& h, const kmem_cache& cache, bin& b, counter:
     if (s == nullptr)
         return nullptr;
     thread_heaps& heaps = heaps_of(*h.slot);
-    cold_pattern& pattern = heaps.cold_patterns[index];
+    const cold_pattern& pattern = heaps.cold_patterns[index];
     const bool is_first = pattern.taken == 0 && cold_bins_of(h) == std::uint64_t{1} << index;
     std::uint32_t count = between(wanted_count(pattern, b, cache.shape), free_count(s->free_list));
     while (count > 1 && !counter::has_room_for_usage(*h.owner, std::uint64_t{count} * bytes))
         count /= 2;
     if (!counter::try_charge_usage(*h.owner, std::uint64_t{count} * bytes, over))
         return nullptr;
-    b.free = take_off(*s, cache.shape, count, h.owner->objects->id, 0);
+    take_into(h, b, *s, cache.shape, count);
     void* const block = take_from(b);
-    if (count > b.max)
-        b.max = static_cast<std::uint16_t>(count);
-    note_taken(pattern, count);
     let_grow(b, cache.shape);
     want_trim();                                           // a thread that sleeps from here on has them taken back
     heaps.trimmed.store(false, std::memory_order_relaxed); // relaxed: a hint

@@ -156,8 +156,9 @@ void take_back(slab& s, std::uint32_t first, std::uint32_t end) noexcept {
     }
     // From one word to the next the address gets smaller by a block, and the count larger by one.
     const free_word step = (free_word{s.object_bytes} << free_count_bits) - 1;
-    char* link = start + std::size_t{end - 1} * s.object_bytes + shape.link_offset;
-    free_word word = in_front(start + std::size_t{end - 1} * s.object_bytes, s.free_list);
+    char* const last = start + std::size_t{end - 1} * s.object_bytes;
+    char* link = last + shape.link_offset;
+    free_word word = in_front(last, s.free_list);
     *reinterpret_cast<free_word*>(link) = s.free_list;
     for (std::uint32_t left = end - first; --left != 0;) {
         link -= s.object_bytes;
@@ -171,17 +172,17 @@ void take_back(slab& s, std::uint32_t first, std::uint32_t end) noexcept {
 
 std::uint32_t sweep_slab(slab& s) noexcept {
     sync::rcu_guard section; // an object that is freed meanwhile may have had its owner's last reference
-    const std::atomic<std::uint32_t>* const ids = owner_ids(s);
+    const auto id_of = [ids = owner_ids(s)](std::uint32_t index) noexcept {
+        return ids[index].load(std::memory_order_relaxed); // relaxed: only marked ones matter, see (1)
+    };
     std::uint32_t id = 0;
     obj_cgroup* owner = nullptr;
     std::uint32_t of_owner = 0;
     std::uint32_t count = 0;
     std::uint32_t first = 0;
     for (std::uint32_t end = s.carved; end != 0; end = first) {
-        const std::uint32_t next =
-            ids[end - 1].load(std::memory_order_relaxed); // relaxed: only marked ones matter, see (1)
-        for (first = end - 1;
-             first != 0 && ids[first - 1].load(std::memory_order_relaxed) == next;) // relaxed: as above
+        const std::uint32_t next = id_of(end - 1);
+        for (first = end - 1; first != 0 && id_of(first - 1) == next;)
             --first;
         if (next == 0)
             continue;

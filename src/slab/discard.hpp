@@ -36,9 +36,9 @@ inline bool sweep_dry(slab& s) noexcept {
 /// Looks through up to `most` of the heap's slabs without free blocks, those that have been so for longest. True if one of cache `index`
 /// has a block now. Slot held, or inside an open section.
 bool sweep_some_full(heap& h, std::uint32_t index, unsigned most) noexcept;
-/// So many before a new slab is taken; and so many in a section, where the groups before were discarded and it is the first one mostly.
+/// So many before a new slab is taken; and so many to fill a bin: after a discard it is mostly the first one.
 inline constexpr unsigned full_slabs_at_once = 16;
-inline constexpr unsigned full_slabs_in_section = 2;
+inline constexpr unsigned full_slabs_for_a_bin = 2;
 /// Takes back all discarded objects there are. Context: task, no lock of rank caches or later held.
 void sweep_discarded() noexcept;
 /// `bytes` of shared objects were discarded: has them taken back if that is worth a search. Context: any.

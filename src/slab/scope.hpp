@@ -36,8 +36,8 @@ ALLOT_INLINE void install(heap& h) noexcept {
 /// credit(), for the own thread.
 ALLOT_INLINE void credit_own(thread_heaps& heaps, heap& current) noexcept {
     const std::uint64_t now = sync::tls.allocations.load(std::memory_order_relaxed); // relaxed: own
-    if (now == heaps.credited)
-        [[likely]] // so that a scope in which nothing happens does not wait for sums of the one before
+    // A scope in which nothing happens does not wait for the sum of the one before.
+    if (now == heaps.credited) [[likely]]
         return;
     current.allocations += now - heaps.credited;
     heaps.credited = now;
