@@ -44,14 +44,20 @@ class cold_bins : public allot_test::core_test {
         std::ranges::fill(heaps.cold_patterns, slab::cold_pattern{});
         heaps.used_bins = heaps.expected_bins = 0;
     }
+    /// Allocates so many objects for the thread's group; false if one failed.
+    static bool take(blocks& made, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i)
+            if (made.add(allot::malloc(size)) == nullptr)
+                return false;
+        return true;
+    }
     /// Has the thread serve a group that uses so many objects, until it is left.
     void serve(std::size_t objects) const {
         const allot::group request = child("request");
         blocks made;
         {
             const allot::scope in{request};
-            for (std::size_t i = 0; i < objects; ++i)
-                made.add(allot::malloc(size));
+            EXPECT_TRUE(take(made, objects));
         }
         request.close();
     }
@@ -241,8 +247,7 @@ TEST_F(cold_bins, that_there_is_no_room_for_together_are_not_filled_before_they_
     const allot::scope in{tight};
     ASSERT_NE(made.add(allot::malloc(size)), nullptr);
     EXPECT_EQ(idle_here(1024), 0u);
-    for (int i = 0; i < 3; ++i)
-        ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+    ASSERT_TRUE(take(made, 3));
     EXPECT_EQ(tight.stat().max_events, 0u);
 }
 
@@ -284,8 +289,7 @@ TEST_F(cold_bins, take_what_there_is_room_for_where_groups_before_used_more) {
     const allot::group tight = tight_group(20);
     blocks made;
     const allot::scope in{tight};
-    for (int i = 0; i < 20; ++i)
-        ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+    ASSERT_TRUE(take(made, 20));
     EXPECT_EQ(tight.stat().max_events, 0u);
     EXPECT_EQ(tight.stat().current, 20 * size);
 }
@@ -298,8 +302,7 @@ TEST_F(cold_bins, do_not_make_a_limit_smaller) {
         // Of another size, so that blocks lie idle in its bin when the limit is met.
         void* const other = allot::malloc(2 * size);
         allot_free(other);
-        for (int i = 0; i < 40; ++i)
-            ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+        ASSERT_TRUE(take(made, 40));
         EXPECT_EQ(allot::malloc(size), nullptr);
         EXPECT_LE(inside(tight).counter().usage, 40 * size);
     }
@@ -311,8 +314,7 @@ TEST_F(cold_bins, that_a_limit_has_no_room_for_are_no_limit_that_was_met) {
     const allot::group tight = tight_group(10);
     blocks made;
     const allot::scope in{tight};
-    for (int i = 0; i < 10; ++i)
-        ASSERT_NE(made.add(allot::malloc(size)), nullptr) << i;
+    ASSERT_TRUE(take(made, 10));
     EXPECT_EQ(tight.stat().max_events, 0u);
     EXPECT_EQ(allot::malloc(size), nullptr);
     EXPECT_GT(tight.stat().max_events, 0u);
